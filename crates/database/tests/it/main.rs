@@ -1,0 +1,4 @@
+//! The pools, the optimizers and the index managers against the real databases.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod sqlite_pool;
