@@ -1,1 +1,27 @@
 #![doc = include_str!("../README.md")]
+
+mod cache;
+mod cache_invalidator;
+mod cache_warmer;
+mod config;
+mod content_addresser;
+mod error;
+mod model;
+pub mod ports;
+mod sha256_content_addresser;
+
+pub use cache::{Cache, CacheExt};
+pub use cache_invalidator::{CacheInvalidator, CacheInvalidatorExt};
+pub use cache_warmer::CacheWarmer;
+pub use config::CacheConfig;
+pub use content_addresser::{ContentAddresser, ContentHasher};
+pub use error::{CacheError, Cause};
+pub use model::{
+    ByteSize, CacheHitResult, CacheKey, CacheLevel, CachePut, CacheStats, CacheValue, ChunkKeySpec, Claim,
+    Codec, ContentKind, Count, EmbeddingsKeySpec, EraseCursor, ErasureReport, FlightGuard, FlightResult,
+    Freshness, KeyMaterial, KeyPattern, L1Eviction, L1Verdict, Label, LevelStats, LoadPermit, LoadWait,
+    LogId, LogPosition, Metadata, MetadataValue, MissCost, Namespace, NegativeCause, Outcome, Owner,
+    PutOutcome, PutPolicy, RequestSpec, Savings, Selector, SelectorKind, StoreVerdict, Subject, SweepBudget,
+    SweepReport, Task, Temperature, TranscriptKeySpec, Waited, WarmLimits, WarmReport, WarmSnapshot,
+};
+pub use sha256_content_addresser::Sha256ContentAddresser;
