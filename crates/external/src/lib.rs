@@ -8,6 +8,8 @@ mod model;
 mod ports;
 mod rate_limit_handler;
 mod speech_api;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use body::{BodyReader, ChainBody, FileRange, ReplayBody};
 pub use config::{ConnectionPoolConfig, RateLimitConfig, SpeechApiConfig, UnknownModels};
