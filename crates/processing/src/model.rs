@@ -1,0 +1,3 @@
+//! The values of the context.
+
+pub(crate) mod sample;
