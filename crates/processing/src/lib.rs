@@ -1,23 +1,49 @@
 #![doc = include_str!("../README.md")]
 
 mod chunk_sizer;
+mod config;
 #[expect(dead_code, reason = "the readers of containers use it; they come next")]
 mod error;
 #[expect(dead_code, reason = "the readers of containers use it; they come next")]
 mod model;
+mod orchestrator;
 mod ports;
+mod seam_timestamp_adjuster;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod timestamp_adjuster;
 
 pub use chunk_sizer::ChunkSizer;
+pub use config::run::{AdmissionConfig, HedgeConfig, OrchestratorConfig, RetryConfig};
 pub use error::{Amount, Limit, ProcessingError};
+pub use model::aligned_part::{AlignedPart, Fixes, Resolved, SeamReport};
 pub use model::audio_file::{AudioFile, Warning};
 pub use model::chunk::{AudioChunk, ChunkBody, CutQuality};
+pub use model::chunk_map::ChunkMap;
+pub use model::chunk_result::{ChunkResult, Origin, RunCosts, RunReport};
+pub use model::chunk_transcript::{ChunkTranscript, HeardSegment, HeardWord, SegmentStats};
 pub use model::format::{AudioFormat, Codec, Container};
+pub use model::gap::{Gap, GapCause};
 pub use model::pause::{CutWindow, Pause, PauseMap};
 pub use model::plan::{ChunkLimits, ChunkPlan, ChunkSizeRecommendation, PlanKind, PlannedChunk, SizeReason};
 pub use model::profile::{ConcurrencyLimit, LatencyModel, RecognizerProfile, RequestQuota, Times};
+pub use model::progress::Progress;
 pub use model::sample::{ByteSize, SampleIndex, SampleRate, SampleSpan};
+pub use model::task::{ProcessingTask, TaskId, TaskSource, TaskTotals};
+pub use model::transcript::{Segment, Transcript, Word};
+pub use orchestrator::{
+    Orchestrator, ProgressSender, ProgressWatch, Run, RunClose, RunControl, RunDriver, RunHandle,
+};
+pub use ports::admission::{Admission, AttemptOutcome, AttemptSeen, Grant, Permit};
 pub use ports::audio::{
     AudioDecoder, AudioSource, FileAudioSource, MemoryAudioSource, SampleReader, VoiceDetector,
 };
+pub use ports::keeping::{
+    JournalEntry, NoopRunJournal, NoopTranscriptStore, Recalled, RunJournal, TranscriptStore,
+};
+pub use ports::recognition::{
+    ChunkAttempt, ChunkProcessor, ErrorScope, RecognitionError, RecognitionOptions, RecognitionRequest,
+    SpeechRecognizer, SplitCause, TooLarge,
+};
+pub use seam_timestamp_adjuster::SeamTimestampAdjuster;
+pub use timestamp_adjuster::TimestampAdjuster;

@@ -1,0 +1,3 @@
+//! What can be configured, and how it is checked.
+
+pub(crate) mod run;
