@@ -1,9 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod adapters;
 mod body;
 mod config;
 mod connection_pool_manager;
 mod error;
+mod http2_connection_pool_manager;
+mod metrics;
 mod model;
 mod ports;
 mod rate_limit_handler;
@@ -11,10 +14,13 @@ mod speech_api;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "hyper")]
+pub use adapters::hyper::{AddressPolicy, Http2Use, HyperConfig, HyperHttpTransport, TrustedRoots};
 pub use body::{BodyReader, ChainBody, FileRange, ReplayBody};
 pub use config::{ConnectionPoolConfig, RateLimitConfig, SpeechApiConfig, UnknownModels};
 pub use connection_pool_manager::{ConnectionPoolManager, StreamPermit};
 pub use error::{ConnectFailure, ExternalError, Phase};
+pub use http2_connection_pool_manager::Http2ConnectionPoolManager;
 pub use model::audio::{AudioFormat, SpeechAudio};
 pub use model::capabilities::{
     AnswerFormat, CapabilityTable, LanguageHints, ModelCapabilities, ModelId, Support,
