@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use super::tone_vocabulary::{TONE_MS, TONES_IN_WORD, ToneCode, frequency, samples_of_ms};
 
 /// How much stronger than the second the strongest tone is at least, in power.
-const CLEAR: f32 = 3.0;
+const CLEAR: f32 = 1.25;
 /// Higher rates are read sample by sample at about this one: the tones end at 3,200 Hz.
 const READ_RATE: u32 = 16_000;
 
