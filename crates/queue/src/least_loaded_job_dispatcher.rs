@@ -37,7 +37,7 @@ use crate::{
 /// # }).unwrap();
 /// ```
 #[derive(Debug)]
-pub struct LeastLoadedJobDispatcher<S: JobStore> {
+pub struct LeastLoadedJobDispatcher<S: JobStore + ?Sized> {
     store: Arc<S>,
     turns: Mutex<Turns>,
 }
@@ -49,7 +49,7 @@ struct Turns {
     last: BTreeMap<SessionId, u64>,
 }
 
-impl<S: JobStore> LeastLoadedJobDispatcher<S> {
+impl<S: JobStore + ?Sized> LeastLoadedJobDispatcher<S> {
     /// Dispatches the jobs of a store.
     pub fn new(store: Arc<S>) -> Self {
         Self { store, turns: Mutex::default() }
@@ -67,7 +67,7 @@ impl<S: JobStore> LeastLoadedJobDispatcher<S> {
 }
 
 #[async_trait]
-impl<S: JobStore> JobDispatcher for LeastLoadedJobDispatcher<S> {
+impl<S: JobStore + ?Sized> JobDispatcher for LeastLoadedJobDispatcher<S> {
     async fn register_worker(&self, worker: WorkerRegistration) -> Result<WorkerSession, QueueError> {
         let session = self.store.open_session(&worker).await?;
         Ok(WorkerSession { session, registration: worker })

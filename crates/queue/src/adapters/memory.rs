@@ -48,7 +48,11 @@ impl MemoryJobStore {
     /// [`QueueError::InvalidConfig`] if a time is out of bounds.
     pub fn new(config: StoreConfig, policies: Policies) -> Result<Self, QueueError> {
         config.check()?;
-        Ok(Self { config, policies, table: Mutex::default(), hints: Hints::new() })
+        Ok(Self::checked(config, policies))
+    }
+
+    fn checked(config: StoreConfig, policies: Policies) -> Self {
+        Self { config, policies, table: Mutex::default(), hints: Hints::new() }
     }
 
     fn now(&self) -> SystemTime {
@@ -144,6 +148,12 @@ impl MemoryJobStore {
             job.replay(rules::sort_key(&due_now, &self.policies), now);
             job.deadline = None;
         })
+    }
+}
+
+impl Default for MemoryJobStore {
+    fn default() -> Self {
+        Self::checked(StoreConfig::default(), Policies::default())
     }
 }
 
