@@ -46,7 +46,7 @@ pub enum NoData {
     ResolveAfter(Duration),
     /// The state stays as it is until data comes back.
     Keep,
-    /// It counts as true.
+    /// It counts as true; if there has never been data, with the value 0.
     Fire,
     /// It counts as false at once.
     Resolve,

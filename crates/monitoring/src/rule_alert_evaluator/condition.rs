@@ -42,13 +42,7 @@ pub(super) fn instances(
     if !covered(&rule.when, seen) {
         return Seen::NotYet;
     }
-    let mut found = evaluate(&rule.when, rule.clear, seen, now, fires);
-    if found.is_empty() && rule.no_data == crate::NoData::Fire {
-        let selectors = crate::model::rule_check::selectors(&rule.when);
-        let labels = selectors.first().map(|(series, _)| series.fixed_labels()).unwrap_or_default();
-        found.insert(labels, Instance { is_true: true, value: f64::NAN });
-    }
-    Seen::Instances(found)
+    Seen::Instances(evaluate(&rule.when, rule.clear, seen, now, fires))
 }
 
 fn covered(condition: &Condition, seen: &WindowView<'_>) -> bool {
@@ -129,8 +123,8 @@ fn ask(query: &Query, seen: &WindowView<'_>, now: Tick) -> BTreeMap<Labels, f64>
         Query::Ratio(part, whole) => {
             let parts = increases(part, seen);
             let ratio = |(labels, whole): (Labels, u64)| {
-                let share = parts.get(&labels).map(|part| *part as f64 / whole as f64);
-                share.map(|share| (labels, share))
+                let part = *parts.get(&labels)?;
+                Some((labels, if whole == 0 { f64::NAN } else { part as f64 / whole as f64 }))
             };
             increases(whole, seen).into_iter().filter_map(ratio).collect()
         }

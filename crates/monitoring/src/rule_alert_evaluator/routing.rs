@@ -208,3 +208,7 @@ fn is_inhibited(routes: &Routes, alert: &Alert, alerts: &AlertStates) -> bool {
         })
     })
 }
+
+#[cfg(test)]
+#[path = "routing_tests.rs"]
+mod tests;

@@ -54,6 +54,10 @@ pub(super) fn step(rule: &AlertRule, known: &Alerts, seen: &Instances, now: Mome
             ));
         }
     }
+    let alone = rule.no_data == NoData::Fire && said.is_empty() && !known.values().any(Alert::is_active);
+    if alone {
+        said.insert(labelled(rule, &fixed_labels(rule)), Instance { is_true: true, value: 0.0 });
+    }
     let mut out = Step { alerts: Alerts::new(), refused: 0 };
     for (labels, alert) in known {
         let next = match said.remove(labels) {
@@ -78,6 +82,12 @@ pub(super) fn step(rule: &AlertRule, known: &Alerts, seen: &Instances, now: Mome
         out.alerts.insert(labels, ripen(rule, alert, now));
     }
     Ok(out)
+}
+
+/// The labels of an alert about data that has never been there.
+fn fixed_labels(rule: &AlertRule) -> Labels {
+    let selectors = crate::model::rule_check::selectors(&rule.when);
+    selectors.first().map(|(series, _)| series.fixed_labels()).unwrap_or_default()
 }
 
 /// A label set that says nothing: what its rule wants then.
