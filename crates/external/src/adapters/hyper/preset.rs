@@ -1,0 +1,1 @@
+//! The usual composition: an API client over hyper.
