@@ -4,11 +4,16 @@ mod chunk_sizer;
 mod config;
 #[expect(dead_code, reason = "the readers of containers use it; they come next")]
 mod error;
+#[expect(dead_code, reason = "who puts the transcript together uses the rest; that comes next")]
+mod metrics;
 #[expect(dead_code, reason = "the readers of containers use it; they come next")]
 mod model;
 mod orchestrator;
+mod parallel_orchestrator;
 mod ports;
+mod recognizing_processor;
 mod seam_timestamp_adjuster;
+mod slowness_admission;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timestamp_adjuster;
@@ -34,6 +39,7 @@ pub use model::transcript::{Segment, Transcript, Word};
 pub use orchestrator::{
     Orchestrator, ProgressSender, ProgressWatch, Run, RunClose, RunControl, RunDriver, RunHandle,
 };
+pub use parallel_orchestrator::ParallelOrchestrator;
 pub use ports::admission::{Admission, AttemptOutcome, AttemptSeen, Grant, Permit};
 pub use ports::audio::{
     AudioDecoder, AudioSource, FileAudioSource, MemoryAudioSource, SampleReader, VoiceDetector,
@@ -45,5 +51,7 @@ pub use ports::recognition::{
     ChunkAttempt, ChunkProcessor, ErrorScope, RecognitionError, RecognitionOptions, RecognitionRequest,
     SpeechRecognizer, SplitCause, TooLarge,
 };
+pub use recognizing_processor::RecognizingProcessor;
 pub use seam_timestamp_adjuster::SeamTimestampAdjuster;
+pub use slowness_admission::SlownessAdmission;
 pub use timestamp_adjuster::TimestampAdjuster;

@@ -54,6 +54,20 @@ pub enum Origin {
     Journal,
 }
 
+impl Origin {
+    /// Every origin.
+    pub const ALL: [Self; 3] = [Self::Recognizer, Self::Store, Self::Journal];
+
+    /// Its name in outputs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Recognizer => "recognizer",
+            Self::Store => "store",
+            Self::Journal => "journal",
+        }
+    }
+}
+
 /// What a run took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
