@@ -1,14 +1,19 @@
 #![doc = include_str!("../README.md")]
 
+mod adapters;
+mod blocking;
 mod chunk_sizer;
-#[expect(dead_code, reason = "the readers of containers use it; they come next")]
+mod container;
 mod error;
-#[expect(dead_code, reason = "the readers of containers use it; they come next")]
 mod model;
 mod ports;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "earshot")]
+pub use adapters::earshot::EarshotVoiceDetector;
+#[cfg(feature = "symphonia")]
+pub use adapters::symphonia::SymphoniaAudioDecoder;
 pub use chunk_sizer::ChunkSizer;
 pub use error::{Amount, Limit, ProcessingError};
 pub use model::audio_file::{AudioFile, Warning};
