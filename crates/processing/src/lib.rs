@@ -1,12 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+mod adapters;
+mod blocking;
 mod chunk_sizer;
 mod config;
-#[expect(dead_code, reason = "the readers of containers use it; they come next")]
+mod container;
 mod error;
 #[expect(dead_code, reason = "who puts the transcript together uses the rest; that comes next")]
 mod metrics;
-#[expect(dead_code, reason = "the readers of containers use it; they come next")]
 mod model;
 mod orchestrator;
 mod parallel_orchestrator;
@@ -18,6 +19,10 @@ mod slowness_admission;
 pub mod testing;
 mod timestamp_adjuster;
 
+#[cfg(feature = "earshot")]
+pub use adapters::earshot::EarshotVoiceDetector;
+#[cfg(feature = "symphonia")]
+pub use adapters::symphonia::SymphoniaAudioDecoder;
 pub use chunk_sizer::ChunkSizer;
 pub use config::run::{AdmissionConfig, HedgeConfig, OrchestratorConfig, RetryConfig};
 pub use error::{Amount, Limit, ProcessingError};

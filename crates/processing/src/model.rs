@@ -8,6 +8,7 @@ pub(crate) mod chunk_result;
 pub(crate) mod chunk_transcript;
 pub(crate) mod format;
 pub(crate) mod gap;
+pub(crate) mod packet_index;
 pub(crate) mod pause;
 pub(crate) mod plan;
 pub(crate) mod profile;
