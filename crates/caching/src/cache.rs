@@ -251,7 +251,7 @@ async fn fill_all<C: Cache + ?Sized>(
     }
     taps.into_iter()
         .map(|(at, key, tap)| match tap.take() {
-            Some(FlightResult::Filled(value)) => Ok((at, value)),
+            Some(FlightResult::Filled(value) | FlightResult::Superseded(value)) => Ok((at, value)),
             Some(FlightResult::Failed(error)) => Err(error),
             None => Err(unanswered(&key)),
         })

@@ -54,7 +54,12 @@ pub(crate) enum Damage {
 }
 
 /// Writes an entry. Bodies from `compress_from` bytes on are compressed if that makes them smaller.
-pub(crate) fn seal(key: &CacheKey, value: &CacheValue, as_of: Option<LogPosition>, compress_from: u64) -> Bytes {
+pub(crate) fn seal(
+    key: &CacheKey,
+    value: &CacheValue,
+    as_of: Option<LogPosition>,
+    compress_from: u64,
+) -> Bytes {
     let parts = value.parts();
     let compressed = (parts.body.len() as u64 >= compress_from)
         .then(|| lz4_flex::block::compress(&parts.body))

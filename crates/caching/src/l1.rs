@@ -107,7 +107,7 @@ impl L1Table {
 
     fn slot_index(&self, key: &CacheKey) -> usize {
         // Other bits than those that the table inside the shard uses for places and tags.
-        (mix(first_word(key) ^ self.seed) >> 40) as usize % SHARDS
+        (mix(first_word(key.digest()) ^ self.seed) >> 40) as usize % SHARDS
     }
 
     #[expect(clippy::indexing_slicing, reason = "`slot_index` is a remainder by the number of shards")]
@@ -115,8 +115,9 @@ impl L1Table {
         &self.shards[self.slot_index(key)]
     }
 
-    /// The value, if it is there, in time and alive. Costs a read lock, and allocates nothing.
-    pub(crate) fn get(&self, key: &CacheKey, now: u64, judge: &impl Judge) -> Option<CacheValue> {
+    /// The value, if it is there, in time and alive, and how many hits its shard had before. Costs a read lock, and
+    /// allocates nothing.
+    pub(crate) fn get(&self, key: &CacheKey, now: u64, judge: &impl Judge) -> Option<(CacheValue, u64)> {
         let slot = self.slot(key);
         let mut dead = None;
         {
@@ -126,9 +127,9 @@ impl L1Table {
                     dead = Some(&self.evictions.expired);
                 } else if entry.is_alive(judge) {
                     entry.touch();
-                    slot.hits.fetch_add(1, Ordering::Relaxed);
+                    let nth = slot.hits.fetch_add(1, Ordering::Relaxed);
                     slot.save(entry.value().cost());
-                    return Some(entry.value().clone());
+                    return Some((entry.value().clone(), nth));
                 } else {
                     dead = Some(&self.evictions.invalidated);
                 }
@@ -322,9 +323,9 @@ pub(crate) fn weight_of(value: &CacheValue) -> u64 {
     value.heap_bytes() as u64 + ENTRY_OVERHEAD
 }
 
-fn first_word(key: &CacheKey) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *key.digest();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+/// The first eight bytes of a digest.
+fn first_word(digest: &[u8; 32]) -> u64 {
+    digest.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
 #[cfg(test)]

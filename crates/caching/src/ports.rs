@@ -215,6 +215,8 @@ pub struct SweepPage {
     pub leases: u64,
     /// Bumps.
     pub bumps: u64,
+    /// Whether there is more to do.
+    pub more: bool,
 }
 
 /// Finds and removes entries by what they belong to.

@@ -91,7 +91,8 @@ fn a_body_that_claims_to_be_larger_than_the_limit_is_refused_before_it_is_alloca
 
 #[test]
 fn every_flip_of_a_bit_is_noticed() {
-    let sealed = sealed(b"a body that is long enough to be compressed, compressed, compressed, compressed".to_vec());
+    let sealed =
+        sealed(b"a body that is long enough to be compressed, compressed, compressed, compressed".to_vec());
     for bit in 0..sealed.len() * 8 {
         let mut flipped = sealed.to_vec();
         flipped[bit / 8] ^= 1 << (bit % 8);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use lru::LruCache;
 
 use super::sketch::Sketch;
-use super::{Judge, Residence};
+use super::{Judge, Residence, first_word};
 use crate::{CacheKey, CacheValue};
 
 /// How many entries the CLOCK may pass over for one eviction: it bounds the time under the lock.
@@ -248,8 +248,7 @@ impl Place {
     }
 
     fn word(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+        first_word(&self.0)
     }
 }
 

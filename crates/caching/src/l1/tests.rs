@@ -195,7 +195,7 @@ fn the_weight_is_never_above_the_budget_while_four_threads_churn() {
                 let table = table.clone();
                 scope.spawn(move || {
                     for round in 0..3_000 {
-                        let number = shard::mix(thread << 32 | round);
+                        let number = mix(thread << 32 | round);
                         insert(&table, number % 500, (number % 20_000) as usize);
                         table.get(&key(number % 300), 0, &Bumps::default());
                     }
@@ -246,7 +246,7 @@ proptest! {
                 }
                 Step::Get(number) => {
                     let found = table.get(&key(number), 0, &Bumps::default());
-                    if let Some(found) = found {
+                    if let Some((found, _)) = found {
                         prop_assert_eq!(Some(&found.body().len()), last.get(&number));
                     }
                 }

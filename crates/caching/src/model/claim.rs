@@ -34,6 +34,8 @@ pub enum FlightResult {
     Filled(CacheValue),
     /// With an error.
     Failed(CacheError),
+    /// With a value that was invalidated while it was loaded: only the one who loaded it may use it.
+    Superseded(CacheValue),
 }
 
 /// What a [`LoadPermit`] holds on to. A cache implements it to learn how the load ended; dropped unresolved, the

@@ -6,7 +6,7 @@ use super::*;
 use crate::Temperature;
 
 fn hex(key: &CacheKey) -> String {
-    key.digest().iter().map(|byte| format!("{byte:02x}")).collect()
+    key.to_string().rsplit(':').next().unwrap_or_default().to_owned()
 }
 
 fn addresser() -> Sha256ContentAddresser {
