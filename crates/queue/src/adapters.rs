@@ -5,4 +5,9 @@ pub(crate) mod liveness;
 mod memory;
 pub(crate) mod rules;
 
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
 pub use memory::MemoryJobStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteJobStore;

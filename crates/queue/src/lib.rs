@@ -14,6 +14,8 @@ mod model;
 mod ports;
 mod priority_manager;
 mod retry_handler;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod wake_ups;
 mod worker;
 

@@ -143,11 +143,7 @@ impl MemoryJobStore {
                 None => Ok(()),
             }
         };
-        self.change_jobs(jobs, replayable, |job| {
-            let due_now = Job { due_at: now, deadline: None, ..job.clone() };
-            job.replay(rules::sort_key(&due_now, &self.policies), now);
-            job.deadline = None;
-        })
+        self.change_jobs(jobs, replayable, |job| rules::replay(job, now, &self.policies))
     }
 }
 

@@ -63,6 +63,13 @@ pub(crate) fn merge(live: &mut Job, second: Checked, now: SystemTime, policies: 
     }
 }
 
+/// An ended job lives again, as if it had just been accepted.
+pub(crate) fn replay(job: &mut Job, now: SystemTime, policies: &Policies) {
+    job.deadline = None;
+    let due_now = JobTurn { priority: job.priority, due: now, deadline: None };
+    job.replay(policies.priority.sort_key(&due_now), now);
+}
+
 /// How the job of a dead worker goes on.
 pub(crate) fn rescue(job: &Job, now: SystemTime, policies: &Policies) -> Settlement {
     if job.state == JobState::Placed {

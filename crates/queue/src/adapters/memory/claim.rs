@@ -20,7 +20,8 @@ pub(super) fn claim(
     let mut types = session.registration.types().to_vec();
     table.last_token += 1;
     let token = ClaimToken::new(table.last_token);
-    let turn = (token.get().unsigned_abs() as usize).checked_rem(types.len()).unwrap_or(0);
+    table.claims = table.claims.wrapping_add(1);
+    let turn = table.claims.checked_rem(types.len()).unwrap_or(0);
     types.rotate_left(turn);
     table.promote(now, 1_000);
 

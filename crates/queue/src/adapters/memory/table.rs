@@ -47,6 +47,7 @@ pub(super) struct Table {
     pub(super) last_job: i64,
     pub(super) last_session: i64,
     pub(super) last_token: i64,
+    pub(super) claims: usize,
 }
 
 impl Table {
