@@ -1,20 +1,30 @@
 #![doc = include_str!("../README.md")]
 
+mod adapters;
 mod aggregator;
 mod alert_evaluator;
 mod config;
+mod default_rules;
 mod error;
 mod metrics;
 mod metrics_collector;
 mod model;
+mod monitor;
+mod output;
 mod ports;
 mod rule_alert_evaluator;
 mod sketch_aggregator;
 mod sketch_metrics_collector;
+#[cfg(feature = "testing")]
+pub mod testing;
 
+pub use adapters::channel_alert_sink::ChannelAlertSink;
+pub use adapters::file_alert_state_store::FileAlertStateStore;
+pub use adapters::tracing_alert_sink::TracingAlertSink;
+pub use adapters::webhook_alert_sink::WebhookAlertSink;
 pub use aggregator::Aggregator;
 pub use alert_evaluator::AlertEvaluator;
-pub use config::CollectorConfig;
+pub use config::{CollectorConfig, MonitorConfig};
 pub use error::MonitoringError;
 pub use metrics_collector::MetricsCollector;
 pub use model::alert::{Alert, AlertEvent, AlertState, AlertStates, Evaluation, Moment, RuleError};
@@ -29,9 +39,13 @@ pub use model::rule::{
 pub use model::series_key::{MetricName, SeriesKey};
 pub use model::sketch::Sketch;
 pub use model::snapshot::{MetricDescription, MetricKind, MetricsSnapshot, ProcessEpoch, Tick};
+pub use monitor::{Health, Monitor, MonitorBuilder, SinkHealth};
+pub use output::prometheus_rules::prometheus_rules;
+pub use output::stats::{HistogramStats, SeriesStats, Stats};
+pub use output::{Format, render};
 pub use ports::{
     AlertSink, AlertStateStore, Collected, Leadership, SavedState, SnapshotExchange, TelemetryRequest,
-    TelemetryTransport,
+    TelemetryTransport, Wants,
 };
 pub use rule_alert_evaluator::RuleAlertEvaluator;
 pub use sketch_aggregator::SketchAggregator;

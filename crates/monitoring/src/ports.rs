@@ -29,8 +29,12 @@ pub trait AlertSink: Debug + Send + Sync + 'static {
     /// [`MonitoringError::Sink`] with its class; what is transient or throttled is tried again.
     async fn deliver(&self, notification: &Notification) -> Result<(), MonitoringError>;
 
-    /// Hands over alerts as they are, every minute while they fire: for receivers that group and route by themselves,
-    /// as Prometheus' Alertmanager. Others do nothing.
+    /// What it wants to be given. Default: notifications.
+    fn wants(&self) -> Wants {
+        Wants::Notifications
+    }
+
+    /// Hands over alerts as they are, if it wants those. Default: does nothing.
     ///
     /// # Errors
     /// As [`deliver`](AlertSink::deliver).
@@ -38,6 +42,15 @@ pub trait AlertSink: Debug + Send + Sync + 'static {
         let _ = (alerts, now);
         Ok(())
     }
+}
+
+/// What a sink is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// Notifications that are routed to it, for people.
+    Notifications,
+    /// All alerts, every minute while they fire: for what groups and routes by itself, as Prometheus' Alertmanager.
+    Alerts,
 }
 
 /// Sends telemetry over HTTP: what webhooks and OTLP need of a client.
