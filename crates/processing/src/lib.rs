@@ -4,6 +4,7 @@ mod chunk_sizer;
 mod config;
 #[expect(dead_code, reason = "the readers of containers use it; they come next")]
 mod error;
+mod file_run_journal;
 #[expect(dead_code, reason = "who puts the transcript together uses the rest; that comes next")]
 mod metrics;
 #[expect(dead_code, reason = "the readers of containers use it; they come next")]
@@ -21,6 +22,7 @@ mod timestamp_adjuster;
 pub use chunk_sizer::ChunkSizer;
 pub use config::run::{AdmissionConfig, HedgeConfig, OrchestratorConfig, RetryConfig};
 pub use error::{Amount, Limit, ProcessingError};
+pub use file_run_journal::{FileRunJournal, JournalIdentity};
 pub use model::aligned_part::{AlignedPart, Fixes, Resolved, SeamReport};
 pub use model::audio_file::{AudioFile, Warning};
 pub use model::chunk::{AudioChunk, ChunkBody, CutQuality};
