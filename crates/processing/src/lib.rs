@@ -6,6 +6,7 @@ mod chunk_sizer;
 mod config;
 mod container;
 mod error;
+mod file_run_journal;
 #[expect(dead_code, reason = "who puts the transcript together uses the rest; that comes next")]
 mod metrics;
 mod model;
@@ -26,6 +27,7 @@ pub use adapters::symphonia::SymphoniaAudioDecoder;
 pub use chunk_sizer::ChunkSizer;
 pub use config::run::{AdmissionConfig, HedgeConfig, OrchestratorConfig, RetryConfig};
 pub use error::{Amount, Limit, ProcessingError};
+pub use file_run_journal::{FileRunJournal, JournalIdentity};
 pub use model::aligned_part::{AlignedPart, Fixes, Resolved, SeamReport};
 pub use model::audio_file::{AudioFile, Warning};
 pub use model::chunk::{AudioChunk, ChunkBody, CutQuality};

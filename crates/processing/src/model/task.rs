@@ -26,6 +26,24 @@ impl TaskId {
         Self { index: self.index, part }
     }
 
+    /// Index and part, little-endian.
+    pub(crate) fn to_bytes(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        let (index, part) = bytes.split_at_mut(8);
+        index.copy_from_slice(&self.index.to_le_bytes());
+        part.copy_from_slice(&self.part.to_le_bytes());
+        bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    pub(crate) fn from_bytes(bytes: [u8; 12]) -> Self {
+        let [i0, i1, i2, i3, i4, i5, i6, i7, p0, p1, p2, p3] = bytes;
+        Self {
+            index: u64::from_le_bytes([i0, i1, i2, i3, i4, i5, i6, i7]),
+            part: u32::from_le_bytes([p0, p1, p2, p3]),
+        }
+    }
+
     /// The place of the chunk in the plan; pieces of a chunk share it.
     pub const fn index(self) -> u64 {
         self.index

@@ -1,4 +1,4 @@
-//! Tests of the context as its users see it.
+//! Tests of the context as its users see it: cutting, and runs from tasks to transcripts.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,4 +9,8 @@
 
 mod bad_input;
 mod cuts;
+mod ending;
 mod fixtures;
+mod retrying;
+mod running;
+mod support;
