@@ -1,5 +1,7 @@
 //! Helpers for tests of this crate and of those who use it. Not for production.
 
+pub mod conformance;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

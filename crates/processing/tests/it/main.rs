@@ -10,3 +10,4 @@
 mod bad_input;
 mod cuts;
 mod fixtures;
+mod plans;
