@@ -2,9 +2,11 @@
 
 mod adapters;
 mod blocking;
+mod chunk_planner;
 mod chunk_sizer;
 mod config;
 mod container;
+mod dynamic_chunk_sizer;
 mod error;
 mod file_run_journal;
 #[expect(dead_code, reason = "who puts the transcript together uses the rest; that comes next")]
@@ -12,6 +14,7 @@ mod metrics;
 mod model;
 mod orchestrator;
 mod parallel_orchestrator;
+mod pause_finder;
 mod ports;
 mod recognizing_processor;
 mod seam_timestamp_adjuster;
@@ -24,8 +27,11 @@ mod timestamp_adjuster;
 pub use adapters::earshot::EarshotVoiceDetector;
 #[cfg(feature = "symphonia")]
 pub use adapters::symphonia::SymphoniaAudioDecoder;
+pub use chunk_planner::ChunkPlanner;
 pub use chunk_sizer::ChunkSizer;
+pub use config::ChunkSizerConfig;
 pub use config::run::{AdmissionConfig, HedgeConfig, OrchestratorConfig, RetryConfig};
+pub use dynamic_chunk_sizer::DynamicChunkSizer;
 pub use error::{Amount, Limit, ProcessingError};
 pub use file_run_journal::{FileRunJournal, JournalIdentity};
 pub use model::aligned_part::{AlignedPart, Fixes, Resolved, SeamReport};
@@ -47,6 +53,7 @@ pub use orchestrator::{
     Orchestrator, ProgressSender, ProgressWatch, Run, RunClose, RunControl, RunDriver, RunHandle,
 };
 pub use parallel_orchestrator::ParallelOrchestrator;
+pub use pause_finder::{PauseFinder, VoiceTrack};
 pub use ports::admission::{Admission, AttemptOutcome, AttemptSeen, Grant, Permit};
 pub use ports::audio::{
     AudioDecoder, AudioSource, FileAudioSource, MemoryAudioSource, SampleReader, VoiceDetector,
