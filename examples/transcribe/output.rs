@@ -23,10 +23,10 @@ impl Output {
             bail!("cannot write {}: it is a folder; name a file in it", place.display());
         }
         let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let unfinished = tempfile::Builder::new()
-            .prefix(".transcribe-")
-            .tempfile_in(folder)
-            .with_context(|| format!("cannot write to {}: is it there, and may you write to it?", folder.display()))?;
+        let unfinished =
+            tempfile::Builder::new().prefix(".transcribe-").tempfile_in(folder).with_context(|| {
+                format!("cannot write to {}: is it there, and may you write to it?", folder.display())
+            })?;
         Ok(Self::File { place: place.to_owned(), unfinished })
     }
 
@@ -39,7 +39,9 @@ impl Output {
                 written.context("cannot write to the standard output")
             }
             Self::File { place, mut unfinished } => {
-                let hint = || format!("cannot write {}: free some space or choose another --output", place.display());
+                let hint = || {
+                    format!("cannot write {}: free some space or choose another --output", place.display())
+                };
                 unfinished.write_all(text.as_bytes()).with_context(hint)?;
                 unfinished.as_file().sync_all().with_context(hint)?;
                 share(&unfinished).with_context(hint)?;
@@ -63,7 +65,11 @@ fn share(_: &NamedTempFile) -> std::io::Result<()> {
 }
 
 /// Where the result of each recording goes: one file, or a file each in a folder.
-pub(crate) fn places(output: Option<&Path>, audio: &[PathBuf], extension: &str) -> Result<Vec<Option<PathBuf>>> {
+pub(crate) fn places(
+    output: Option<&Path>,
+    audio: &[PathBuf],
+    extension: &str,
+) -> Result<Vec<Option<PathBuf>>> {
     let Some(output) = output else { return Ok(vec![None; audio.len()]) };
     if audio.len() == 1 && !output.is_dir() {
         return Ok(vec![Some(output.to_owned())]);

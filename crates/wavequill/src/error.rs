@@ -92,7 +92,11 @@ fn ranges(transcript: &Transcript) -> String {
     let clock = |at| {
         let seconds = transcript.time_of(at).as_secs();
         let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-        if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+        if hours > 0 {
+            format!("{hours}:{minutes:02}:{seconds:02}")
+        } else {
+            format!("{minutes}:{seconds:02}")
+        }
     };
     let ranges: Vec<String> = transcript
         .gaps
@@ -159,6 +163,7 @@ mod tests {
             gaps: vec![gap(0, 12), gap(3_790, 3_824)],
             warnings: Vec::new(),
             reused: std::time::Duration::ZERO,
+            chunks: 3,
             costs: wavequill_processing::RunCosts::default(),
         };
         let error = WavequillError::Incomplete { transcript: Arc::new(transcript) };

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use wavequill_processing::{Progress, Transcript};
 use wavequill_queue::JobId;
 
+use crate::WavequillError;
 use crate::live_run::LiveRun;
 use crate::wavequill::Shared;
-use crate::WavequillError;
 
 /// A transcription that goes on, in this process or another one that shares the store.
 ///

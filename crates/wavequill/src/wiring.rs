@@ -2,5 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod body;
+pub(crate) mod job;
+pub(crate) mod processor;
 pub(crate) mod recognizer;
 pub(crate) mod transcript_store;

@@ -1,21 +1,18 @@
 //! external's `ReplayBody` over processing's `AudioChunk`: a chunk's bytes, made anew for each time they are sent.
 
 use std::io;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use wavequill_external::{AudioFormat, BodyReader, ReplayBody, SpeechAudio};
-use wavequill_processing::{self as processing, AudioChunk, ChunkBody};
+use wavequill_processing::{AudioChunk, ChunkBody};
 
-/// The audio of a chunk, as a speech API takes it.
-pub(crate) fn speech_audio(chunk: &AudioChunk) -> SpeechAudio {
-    let format = match chunk.format() {
-        processing::AudioFormat::Wav => AudioFormat::Wav,
-        processing::AudioFormat::Flac => AudioFormat::Flac,
-        processing::AudioFormat::Mp3 => AudioFormat::Mp3,
-    };
+/// The audio of a chunk, as a speech API takes it. `None` if the API's client knows no such format.
+pub(crate) fn speech_audio(chunk: &AudioChunk) -> Option<SpeechAudio> {
+    let format = AudioFormat::from_extension(chunk.format().extension())?;
     let heard = chunk.rate().duration_of(chunk.pre_roll()) + chunk.duration();
-    SpeechAudio::new(std::sync::Arc::new(Body(chunk.clone())), format, heard)
+    Some(SpeechAudio::new(Arc::new(Body(chunk.clone())), format, heard))
 }
 
 #[derive(Debug)]

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use wavequill_external::{
-    ExternalError, LanguageCode, ModelCapabilities, ModelId, QuotaPermit, SpeechApi, SpeechRequest, SpeechResponse,
-    Support, TimedSegment, TimedWord, Timestamps, Timing, TimingNeed,
+    ExternalError, LanguageCode, ModelCapabilities, ModelId, QuotaPermit, SpeechApi, SpeechRequest,
+    SpeechResponse, Support, TimedSegment, TimedWord, Timestamps, Timing, TimingNeed,
 };
 use wavequill_kernel::{ErrorClass, Retryable};
 use wavequill_processing::{
-    ByteSize, ChunkTranscript, HeardSegment, HeardWord, RecognitionError, RecognitionRequest, RecognizerProfile,
-    SegmentStats, SpeechRecognizer, Times, TooLarge,
+    ByteSize, ChunkTranscript, HeardSegment, HeardWord, RecognitionError, RecognitionRequest,
+    RecognizerProfile, SegmentStats, SpeechRecognizer, Times, TooLarge,
 };
 
 use super::body::speech_audio;
@@ -31,7 +31,11 @@ impl ApiRecognizer {
 
     fn request(&self, request: &RecognitionRequest) -> Result<SpeechRequest, RecognitionError> {
         let options = &request.options;
-        let mut speech = SpeechRequest::new(speech_audio(&request.chunk), self.model.clone())
+        let Some(audio) = speech_audio(&request.chunk) else {
+            let format = request.chunk.format();
+            return Err(RecognitionError::permanent(format!("{format} is no format that the API takes")));
+        };
+        let mut speech = SpeechRequest::new(audio, self.model.clone())
             .with_timestamps(Timestamps::Words, TimingNeed::BestEffort)
             .with_idempotency_key(request.idempotency_key.clone());
         if let Some(language) = &options.language {
@@ -185,7 +189,8 @@ mod tests {
     #[test]
     fn a_models_limits_leave_room_for_the_form_around_the_audio() {
         let model = ModelCapabilities::like_whisper(ModelId::new("m").unwrap());
-        let mut profile = RecognizerProfile { max_chunk_bytes: ByteSize::new(u64::MAX), ..RecognizerProfile::default() };
+        let mut profile =
+            RecognizerProfile { max_chunk_bytes: ByteSize::new(u64::MAX), ..RecognizerProfile::default() };
         apply_capabilities(&mut profile, &model);
         assert_eq!(profile.max_chunk_bytes.bytes(), 26_214_400 - 65_536);
         assert_eq!(profile.times, Times::Words);

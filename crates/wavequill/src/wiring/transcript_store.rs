@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use wavequill_caching::{
-    Cache, CacheHitResult, CacheKey, CachePut, ChunkKeySpec, ContentAddresser, MissCost, RequestSpec,
+    Cache, CacheError, CacheHitResult, CacheKey, CachePut, ChunkKeySpec, ContentAddresser, MissCost,
+    RequestSpec,
 };
 use wavequill_kernel::{ContentHash, Ttl};
 use wavequill_processing::{AudioChunk, ChunkTranscript, ProcessingError, TranscriptStore};
@@ -33,6 +34,10 @@ impl CachedTranscripts {
     }
 }
 
+fn failed(error: CacheError) -> ProcessingError {
+    ProcessingError::Store { source: Arc::new(error) }
+}
+
 /// A transcript that this version cannot read is a miss: it is asked for again and replaced.
 fn decode(found: CacheHitResult) -> Option<ChunkTranscript> {
     let value = found.into_value()?;
@@ -49,7 +54,7 @@ fn decode(found: CacheHitResult) -> Option<ChunkTranscript> {
 impl TranscriptStore for CachedTranscripts {
     async fn find(&self, chunks: &[ContentHash]) -> Result<Vec<Option<ChunkTranscript>>, ProcessingError> {
         let keys: Vec<CacheKey> = chunks.iter().map(|content| self.key(*content)).collect();
-        let found = self.cache.get_many(&keys).await.map_err(|error| ProcessingError::store(error))?;
+        let found = self.cache.get_many(&keys).await.map_err(failed)?;
         Ok(found.into_iter().map(decode).collect())
     }
 
@@ -58,7 +63,7 @@ impl TranscriptStore for CachedTranscripts {
             .with_audio(chunk.duration())
             .with_micro_dollars(heard.microdollars.unwrap_or_default());
         let put = CachePut::new(self.key(chunk.content_hash()), heard.encode(), self.ttl).with_cost(cost);
-        self.cache.put(put).await.map_err(|error| ProcessingError::store(error))?;
+        self.cache.put(put).await.map_err(failed)?;
         Ok(())
     }
 }
