@@ -9,7 +9,7 @@ mod drawing;
 /// The page's style and script, and what its policy says they must hash to.
 const STYLE: &str = include_str!("run_report_page/page.css");
 const SCRIPT: &str = include_str!("run_report_page/page.js");
-const STYLE_SHA256: &str = "zVTLMafunAfBTm7UpssbalcGtQTtkMrQ5n4VpDyBJKs=";
+const STYLE_SHA256: &str = "5Lu9rA25B1k3IDD6DsNTuFoMq5/ZHB04qDMdUEsgj5A=";
 const SCRIPT_SHA256: &str = "S0P4EPUjdaCFHnLzB6HJaZTsBgN1b2mNVufJGUppEBQ=";
 
 /// Draws a report as one self-contained page: a timeline of chunks over workers, the waveform with pauses and cuts,

@@ -68,11 +68,8 @@ pub(super) fn timeline(out: &mut String, at: usize, run: &Run) {
 fn write_chunk(out: &mut String, chunk: &ChunkBar, from: f64, to: f64, titled: bool) {
     let top = chunk.lane as f64 * LANE + 1.0;
     let wide = (to - from).max(0.8);
-    let class = if chunk.outcome == "failed" { "chunk failed" } else { "chunk" };
-    let _ = write!(
-        out,
-        "<rect class=\"{class}\" x=\"{from:.1}\" y=\"{top:.0}\" width=\"{wide:.1}\" height=\"13\""
-    );
+    let class = if chunk.outcome == "failed" { " class=\"failed\"" } else { "" };
+    let _ = write!(out, "<rect{class} x=\"{from:.1}\" y=\"{top:.0}\" width=\"{wide:.1}\" height=\"13\"");
     if titled {
         let _ = writeln!(
             out,

@@ -90,7 +90,7 @@ pub(super) fn report(chunks: usize) -> RunReport {
 #[test]
 fn a_page_has_a_bar_for_each_chunk_and_no_live_markup_from_a_name() {
     let page = render_html(&report(64));
-    assert_eq!(page.matches("<rect class=\"chunk").count(), 64);
+    assert_eq!(page.matches("height=\"13\"").count(), 64);
     assert_eq!(page.matches("<script").count(), 2, "the data and the script");
     assert!(page.contains("&lt;script&gt;alert(&#39;talk&#39;)&lt;/script&gt;.wav"));
     assert!(page.contains("\\u003cscript>alert('talk')\\u003c/script>.wav"));
