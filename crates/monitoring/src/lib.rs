@@ -13,6 +13,8 @@ mod monitor;
 mod output;
 mod ports;
 mod rule_alert_evaluator;
+mod run_recorder;
+mod run_report_page;
 mod sketch_aggregator;
 mod sketch_metrics_collector;
 #[cfg(feature = "testing")]
@@ -36,6 +38,7 @@ pub use model::rule::{
     AlertRule, Bad, Condition, LabelMatch, Labels, NoData, Query, Range, RuleSet, Scope, Selector, Severity,
     Slo,
 };
+pub use model::run_report::{ChunkBar, Cut, QuotaPoint, Run, RunReport, StageBar, StageTimes, Stretch};
 pub use model::series_key::{MetricName, SeriesKey};
 pub use model::sketch::Sketch;
 pub use model::snapshot::{MetricDescription, MetricKind, MetricsSnapshot, ProcessEpoch, Tick};
@@ -48,5 +51,7 @@ pub use ports::{
     TelemetryTransport, Wants,
 };
 pub use rule_alert_evaluator::RuleAlertEvaluator;
+pub use run_recorder::RunRecorder;
+pub use run_report_page::render_html;
 pub use sketch_aggregator::SketchAggregator;
 pub use sketch_metrics_collector::SketchMetricsCollector;

@@ -7,6 +7,7 @@ pub(crate) mod quantile;
 pub(crate) mod routes;
 pub(crate) mod rule;
 pub(crate) mod rule_check;
+pub(crate) mod run_report;
 pub(crate) mod series_key;
 pub(crate) mod sketch;
 pub(crate) mod snapshot;
