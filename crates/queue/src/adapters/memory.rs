@@ -60,6 +60,9 @@ impl MemoryJobStore {
     }
 
     fn accept(&self, table: &mut Table, checked: Checked, now: SystemTime) -> Enqueued {
+        if checked.job.tenant.is_some() || checked.job.limit_key.is_some() {
+            table.fair.entry(checked.worker_type.clone()).or_default();
+        }
         let key = checked.job.unique_key();
         let window = checked.job.unique.as_ref().map(crate::Uniqueness::lives);
         if let Some(key) = key {
@@ -194,9 +197,7 @@ impl JobStore for MemoryJobStore {
     }
 
     fn abandon_session(&self, session: SessionId) {
-        if let Some(session) = self.table.lock().sessions.get_mut(&session) {
-            session.fenced = true;
-        }
+        self.table.lock().abandoned.insert(session);
     }
 
     async fn beat(&self, session: SessionId, progress: Vec<Progress>) -> Result<Beat, QueueError> {

@@ -126,7 +126,10 @@ impl SqliteJobStore {
     }
 
     /// Who is dead: those whose process is gone, those that were abandoned, and those that are silent.
-    async fn judge(&self) -> Result<(Vec<Verdict>, Vec<GoneOwner>), QueueError> {
+    async fn judge(
+        &self,
+        abandoned: &BTreeSet<SessionId>,
+    ) -> Result<(Vec<Verdict>, Vec<GoneOwner>), QueueError> {
         let sessions = self.query("look for dead workers", sweep::live_sessions).await?;
         let pulses: Vec<_> =
             sessions.iter().map(|row| Pulse { session: SessionId::new(row.id), beats: row.beats }).collect();
@@ -144,7 +147,6 @@ impl SqliteJobStore {
         }
         let silent =
             self.watch.lock().look(&pulses, self.policies.clock.monotonic(), self.config.session_ttl);
-        let abandoned = self.abandoned.lock().clone();
         let verdict = |row: &sweep::SessionRow| {
             let session = SessionId::new(row.id);
             let proved = row.owner.is_some_and(|owner| gone.contains(&owner)) || abandoned.contains(&session);
@@ -253,8 +255,8 @@ impl JobStore for SqliteJobStore {
     }
 
     async fn maintain(&self, budget: SweepBudget) -> Result<SweepReport, QueueError> {
-        let (verdicts, locks) = self.judge().await?;
-        let judged: Vec<_> = verdicts.iter().map(|verdict| verdict.session).collect();
+        let abandoned = self.abandoned.lock().clone();
+        let (verdicts, locks) = self.judge(&abandoned).await?;
         let (config, policies) = (self.config.clone(), self.policies.clone());
         let report = self
             .write(Durability::Normal, "do its upkeep", move |conn| {
@@ -263,7 +265,7 @@ impl JobStore for SqliteJobStore {
             .await?;
         // Until here no new process could take the slots of those that were declared dead.
         drop(locks);
-        self.abandoned.lock().retain(|session| !judged.contains(session));
+        self.abandoned.lock().retain(|session| !abandoned.contains(session));
         for ended in &report.ended {
             self.hints.ended(ended.job);
         }

@@ -18,15 +18,13 @@ pub(super) fn claim(
     let session = table.sessions.get(&request.session).filter(|session| !session.fenced);
     let Some(session) = session else { return Err(QueueError::Fenced { session: request.session }) };
     let mut types = session.registration.types().to_vec();
-    table.last_token += 1;
-    let token = ClaimToken::new(table.last_token);
     table.claims = table.claims.wrapping_add(1);
     let turn = table.claims.checked_rem(types.len()).unwrap_or(0);
     types.rotate_left(turn);
     table.promote(now, 1_000);
 
     let free = request.free.0 as usize;
-    let mut claim = Claim { session: request.session, token, now, policies, jobs: Vec::new() };
+    let mut claim = Claim { session: request.session, token: None, now, policies, jobs: Vec::new() };
     claim.take_up_placed(table, free);
     if let Some(only) = &request.only {
         claim.take_listed(table, only, &types, free);
@@ -42,7 +40,8 @@ pub(super) fn claim(
 
 struct Claim<'a> {
     session: SessionId,
-    token: ClaimToken,
+    /// Taken when the first job is.
+    token: Option<ClaimToken>,
     now: SystemTime,
     policies: &'a Policies,
     jobs: Vec<LeasedJob>,
@@ -87,6 +86,13 @@ impl Claim<'_> {
     fn take_in_turn(&mut self, table: &mut Table, worker_type: &WorkerType, free: usize) {
         if table.paused.contains(worker_type) {
             return;
+        }
+        if !table.fair.contains_key(worker_type) {
+            // Nobody shares this route: the first in line.
+            let wanted = free.saturating_sub(self.jobs.len());
+            let first: Vec<JobId> =
+                table.line(worker_type, LaneId::NONE).take(wanted).map(|job| job.id).collect();
+            return first.into_iter().for_each(|id| self.start(table, id));
         }
         for _ in 0..MAX_ROUNDS {
             let all = table.ready_lanes(worker_type);
@@ -140,7 +146,8 @@ impl Claim<'_> {
     }
 
     fn start(&mut self, table: &mut Table, id: JobId) {
-        let lease = Lease { job: id, session: self.session, token: self.token };
+        let token = *self.token.get_or_insert_with(|| table.next_token());
+        let lease = Lease { job: id, session: self.session, token };
         if let Some(job) = table.change(id, |job| job.start_processing(lease, self.now)) {
             self.jobs.push(LeasedJob { job: job.clone(), lease });
         }
@@ -152,12 +159,16 @@ fn lane_job(job: &Job) -> LaneJob {
 }
 
 pub(super) fn place(table: &mut Table, placements: &[Placement], now: SystemTime) -> Vec<bool> {
-    table.last_token += 1;
-    let token = ClaimToken::new(table.last_token);
-    placements.iter().map(|placement| place_one(table, *placement, token, now)).collect()
+    let mut token = None;
+    placements.iter().map(|placement| place_one(table, *placement, &mut token, now)).collect()
 }
 
-fn place_one(table: &mut Table, placement: Placement, token: ClaimToken, now: SystemTime) -> bool {
+fn place_one(
+    table: &mut Table,
+    placement: Placement,
+    token: &mut Option<ClaimToken>,
+    now: SystemTime,
+) -> bool {
     let session = table.sessions.get(&placement.session).filter(|session| !session.fenced);
     let job = table.get(placement.job).filter(|job| job.state == JobState::Ready);
     let (Some(session), Some(job)) = (session, job) else { return false };
@@ -171,6 +182,7 @@ fn place_one(table: &mut Table, placement: Placement, token: ClaimToken, now: Sy
             None => {}
         }
     }
+    let token = *token.get_or_insert_with(|| table.next_token());
     let lease = Lease { job: placement.job, session: placement.session, token };
     table.change(placement.job, |job| job.place(lease, now)).is_some()
 }

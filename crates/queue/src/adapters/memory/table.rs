@@ -7,8 +7,9 @@ use crate::adapters::fair::FairState;
 use crate::adapters::liveness::{Pulse, SessionWatch};
 use crate::model::Admission;
 use crate::{
-    Job, JobId, JobPage, JobQuery, JobState, KindStats, LaneId, Lease, Limit, LimitKey, LimitState,
-    QueueStats, SessionId, Settlement, SortKey, StoreConfig, Tenant, WorkerRegistration, WorkerType,
+    ClaimToken, Job, JobId, JobPage, JobQuery, JobState, KindStats, LaneId, Lease, Limit, LimitKey,
+    LimitState, QueueStats, SessionId, Settlement, SortKey, StoreConfig, Tenant, WorkerRegistration,
+    WorkerType,
 };
 
 /// A worker's life.
@@ -42,17 +43,25 @@ pub(super) struct Table {
     pub(super) limits: BTreeMap<i64, LimitState>,
     pub(super) windows: HashMap<[u8; 32], Window>,
     pub(super) sessions: BTreeMap<SessionId, Session>,
+    /// Gone without closing: declared dead by the next upkeep.
+    pub(super) abandoned: BTreeSet<SessionId>,
     pub(super) paused: BTreeSet<WorkerType>,
+    /// The routes that tenants or limits share: once fair, always fair.
     pub(super) fair: BTreeMap<WorkerType, FairState>,
     pub(super) last_job: i64,
     pub(super) last_session: i64,
-    pub(super) last_token: i64,
+    last_token: i64,
     pub(super) claims: usize,
 }
 
 impl Table {
     pub(super) fn get(&self, id: JobId) -> Option<&Job> {
         self.jobs.get(&id)
+    }
+
+    pub(super) fn next_token(&mut self) -> ClaimToken {
+        self.last_token += 1;
+        ClaimToken::new(self.last_token)
     }
 
     pub(super) fn insert(&mut self, job: Job) {
@@ -244,7 +253,11 @@ impl Table {
     pub(super) fn fence_silent(&mut self, now: Duration, ttl: Duration) -> u32 {
         let live = self.sessions.iter().filter(|(_, session)| !session.fenced);
         let pulses: Vec<_> = live.map(|(id, session)| Pulse { session: *id, beats: session.beats }).collect();
-        let dead = self.watch.look(&pulses, now, ttl);
+        let mut dead = self.watch.look(&pulses, now, ttl);
+        dead.extend(std::mem::take(&mut self.abandoned));
+        dead.retain(|id| self.sessions.get(id).is_some_and(|session| !session.fenced));
+        dead.sort();
+        dead.dedup();
         for id in &dead {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.fenced = true;

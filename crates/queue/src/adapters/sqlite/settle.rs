@@ -1,6 +1,6 @@
 //! Ends leases: completions together, the rest by the pure transitions of a job.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::SystemTime;
 
 use serde_json::json;
@@ -20,6 +20,8 @@ struct DoneRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = Nullable<BigInt>)]
+    claim_token: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
     limit_key: Option<i64>,
 }
 
@@ -30,7 +32,12 @@ pub(super) fn settle(
 ) -> Result<Vec<Settled>, Error> {
     let mut answers = vec![Settled::Stale; ended.len()];
     let mut done: Vec<Completion> = Vec::new();
+    let mut seen: HashSet<Lease> = HashSet::with_capacity(ended.len());
     for (at, ended) in ended.into_iter().enumerate() {
+        if !seen.insert(ended.lease) {
+            // Of a lease that is listed twice the first end counts.
+            continue;
+        }
         match ended.settlement {
             Settlement::Completed { result } => done.push(Completion { at, lease: ended.lease, result }),
             settlement => {
@@ -70,18 +77,18 @@ fn complete(
         .map(|done| [done.lease.job.get(), done.lease.session.get(), done.lease.token.get()])
         .collect();
     let rows: Vec<DoneRow> = sql_query(
-        "UPDATE queue_job SET state = 6, finished_at = ?2, session = NULL, claim_token = NULL, claimed_at = NULL \
+        "UPDATE queue_job SET state = 6, finished_at = ?2, session = NULL, claimed_at = NULL \
          FROM json_each(?1) AS ended WHERE queue_job.id = ended.value ->> 0 AND queue_job.state IN (1, 5) \
          AND queue_job.session = ended.value ->> 1 AND queue_job.claim_token = ended.value ->> 2 \
-         RETURNING id, limit_key",
+         RETURNING id, claim_token, limit_key",
     )
     .bind::<Text, _>(json!(leases).to_string())
     .bind::<BigInt, _>(to_micros(now))
     .load(conn)?;
     let mut freed: BTreeMap<i64, i64> = BTreeMap::new();
-    let mut applied: HashSet<i64> = HashSet::with_capacity(rows.len());
+    let mut applied: HashMap<i64, Option<i64>> = HashMap::with_capacity(rows.len());
     for row in rows {
-        applied.insert(row.id);
+        applied.insert(row.id, row.claim_token);
         if let Some(key) = row.limit_key {
             *freed.entry(key).or_default() += 1;
         }
@@ -89,8 +96,8 @@ fn complete(
     let mut positions = Vec::with_capacity(applied.len());
     let mut results = Vec::new();
     for completion in done {
-        // A lease that is listed twice ends once.
-        if applied.remove(&completion.lease.job.get()) {
+        // Two leases of one job: only one of them was the present one.
+        if applied.get(&completion.lease.job.get()) == Some(&Some(completion.lease.token.get())) {
             positions.push(completion.at);
             if let Some(result) = completion.result {
                 results.push((completion.lease.job, result));
