@@ -44,6 +44,24 @@ pub trait RateLimitHandler: Debug + Send + Sync + 'static {
         within: Duration,
     ) -> Result<QuotaPermit, ExternalError>;
 
+    /// As [`acquire`](Self::acquire), for a request that was refused for the moment: it goes ahead of its lane, since its
+    /// turn had come already. An implementation that has no queue need not tell the two apart.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancellation
+    /// As [`acquire`](Self::acquire).
+    async fn rejoin(
+        &self,
+        scope: &QuotaScope,
+        cost: &Cost,
+        lane: Lane,
+        within: Duration,
+    ) -> Result<QuotaPermit, ExternalError> {
+        self.acquire(scope, cost, lane, within).await
+    }
+
     /// Takes a permit back with what was learned, for the benefit of all that wait.
     fn observe(&self, permit: QuotaPermit, seen: &Observation);
 
@@ -65,6 +83,16 @@ impl<T: RateLimitHandler + ?Sized> RateLimitHandler for Arc<T> {
         within: Duration,
     ) -> Result<QuotaPermit, ExternalError> {
         (**self).acquire(scope, cost, lane, within).await
+    }
+
+    async fn rejoin(
+        &self,
+        scope: &QuotaScope,
+        cost: &Cost,
+        lane: Lane,
+        within: Duration,
+    ) -> Result<QuotaPermit, ExternalError> {
+        (**self).rejoin(scope, cost, lane, within).await
     }
 
     fn observe(&self, permit: QuotaPermit, seen: &Observation) {
@@ -111,7 +139,7 @@ pub enum Sent {
 pub struct QuotaPermit {
     scope: QuotaScope,
     cost: Cost,
-    charge: Option<Charge>,
+    charge: Option<Box<Charge>>,
     sent: Sent,
     home: Arc<dyn PermitHome>,
 }
@@ -119,7 +147,7 @@ pub struct QuotaPermit {
 impl QuotaPermit {
     /// A permit for implementers of [`RateLimitHandler`]: what was charged, and where it goes back to.
     pub fn new(scope: QuotaScope, cost: Cost, charge: Charge, home: Arc<dyn PermitHome>) -> Self {
-        Self { scope, cost, charge: Some(charge), sent: Sent::No, home }
+        Self { scope, cost, charge: Some(Box::new(charge)), sent: Sent::No, home }
     }
 
     /// Whose quota it is of.
@@ -147,14 +175,14 @@ impl QuotaPermit {
 
     /// Takes the charge out, for implementers of [`RateLimitHandler::observe`]; nothing is restored any more.
     pub fn settle(mut self) -> Option<(Charge, Sent)> {
-        self.charge.take().map(|charge| (charge, self.sent))
+        self.charge.take().map(|charge| (*charge, self.sent))
     }
 }
 
 impl Drop for QuotaPermit {
     fn drop(&mut self) {
         if let Some(charge) = self.charge.take() {
-            self.home.returned(&self.scope, &self.cost, charge, self.sent);
+            self.home.returned(&self.scope, &self.cost, *charge, self.sent);
         }
     }
 }

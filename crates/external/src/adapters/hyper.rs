@@ -6,7 +6,7 @@ mod body;
 mod dial;
 mod h1;
 mod h2;
-mod preset;
+pub(crate) mod preset;
 mod tls;
 
 use std::sync::Arc;

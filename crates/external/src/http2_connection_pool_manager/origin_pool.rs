@@ -108,10 +108,6 @@ impl OriginPool {
         &self.config
     }
 
-    pub(super) fn metrics(&self) -> &PoolMetrics {
-        &self.metrics
-    }
-
     /// A stream that is free, unless somebody waits for it already.
     pub(super) fn try_slot(self: &Arc<Self>, bytes: u64) -> Option<Slot> {
         let mut state = self.state.lock();

@@ -37,15 +37,6 @@ impl Dimension {
             Self::Bytes => 3,
         }
     }
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Tokens => "tokens",
-            Self::Audio => "audio",
-            Self::Bytes => "bytes",
-        }
-    }
 }
 
 /// Priority among those who wait for the same quota. Within a lane, first come, first served; while a lower lane
