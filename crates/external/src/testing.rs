@@ -1,6 +1,7 @@
 //! Test kit.
 
 mod adapters;
+mod scripted_speech_api;
 mod speech_api_simulator;
 mod tone_probe;
 mod tone_recognizer;
@@ -12,6 +13,7 @@ mod tone_vocabulary;
 mod tone_wav;
 
 pub use adapters::hyper_server::SimulatorHandle;
+pub use scripted_speech_api::{ScriptedRequest, ScriptedSpeechApi};
 pub use speech_api_simulator::{
     Action, AudioDecoder, Begun, DecodedAudio, Ending, Fault, Faults, HeardAudio, Latency, Measure, Outcome,
     Quota, QuotaHeaders, Refusals, RequestId, RequestRecord, RetryAfterForm, SimulatedModel, SimulatorReport,

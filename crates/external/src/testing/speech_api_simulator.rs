@@ -25,7 +25,6 @@ use std::time::{Duration, SystemTime};
 use secrecy::SecretString;
 use wavequill_kernel::{Clock, SystemClock};
 
-use self::audio::Decoders;
 use self::core::Flight;
 use self::report::BilledAudio;
 use self::settings::Quotas;
@@ -34,7 +33,9 @@ use super::tone_speech::SplitMix;
 use crate::AudioFormat;
 
 pub use self::action::{Action, Begun, Ending, RequestId, Upload};
+pub(crate) use self::answers::transcript;
 pub use self::audio::{AudioDecoder, DecodedAudio, HeardAudio};
+pub(crate) use self::audio::{Decoders, UploadedFile};
 pub use self::faults::{Fault, Faults, RetryAfterForm};
 pub(crate) use self::form::FormReader;
 pub use self::form::TranscriptionForm;
