@@ -17,6 +17,8 @@ mod multipart;
 mod ports;
 mod rate_limit_handler;
 mod speech_api;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 #[cfg(feature = "hyper")]
 pub use adapters::hyper::preset::HyperSpeechApiConfig;
