@@ -2,6 +2,9 @@
 //!
 //! Memory is constant: it holds one stretch of at most ten seconds.
 
+#[cfg(test)]
+mod transform_coder;
+
 use std::collections::VecDeque;
 
 use wavequill_kernel::InvalidValue;
@@ -198,6 +201,22 @@ mod tests {
         assert!(score.is_exact(NEAR), "{score}");
         let score = heard(&minutes(2).with_amplitude(0.03));
         assert!(score.is_exact(NEAR), "{score}");
+    }
+
+    #[test]
+    fn every_word_is_heard_through_a_codec_that_keeps_little_of_the_sound() {
+        let gap = Duration::from_millis(60);
+        for (pacing, seed) in [(Pacing::default(), 1), (Pacing::Steady { gap }, 2), (Pacing::Unbroken, 3)] {
+            let speech = ToneSpeech::new(Duration::from_secs(20)).with_pacing(pacing.clone()).with_seed(seed);
+            let samples = samples(&speech);
+            for kept in [12, 40] {
+                let coded = transform_coder::coded(&samples, kept);
+                assert_ne!(coded, samples);
+                let score = ToneScore::of(speech.truth(), recognize(&coded, speech.rate()).unwrap());
+                let near = Duration::from_millis(8);
+                assert!(score.is_exact(near), "{pacing:?}, {kept} of 576 lines kept: {score}");
+            }
+        }
     }
 
     #[test]

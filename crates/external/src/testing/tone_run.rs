@@ -129,7 +129,7 @@ impl RunReader {
             .iter()
             .map(|&hit| around(hit))
             .fold((first, first), |(low, high), hit| (low.min(hit), high.max(hit)));
-        (high - low < self.tone_len()).then(|| (low + high) / 2)
+        (high - low < self.tone_len()).then(|| i64::midpoint(low, high))
     }
 
     /// Whether at least two words, and three quarters of the first eight from `start`, can be read; `None` if

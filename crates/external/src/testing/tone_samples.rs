@@ -41,7 +41,7 @@ impl ToneSamples {
         if self.noise > 0 {
             let span = 2 * u64::from(self.noise) + 1;
             for sample in block {
-                let noise = (self.random.next_u64() >> 32) * span >> 32;
+                let noise = ((self.random.next_u64() >> 32) * span) >> 32;
                 *sample = sample.saturating_add((noise as i32 - i32::from(self.noise)) as i16);
             }
         }

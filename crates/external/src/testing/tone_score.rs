@@ -41,7 +41,7 @@ pub struct ToneScore {
 impl ToneScore {
     /// Scores words with times. `heard` is in the order of the transcript.
     pub fn of(truth: impl IntoIterator<Item = ToneWord>, heard: impl IntoIterator<Item = ToneWord>) -> Self {
-        score(truth.into_iter().collect(), heard.into_iter().collect(), Times::Compared)
+        score(truth.into_iter().collect(), &heard.into_iter().collect::<Vec<_>>(), Times::Compared)
     }
 
     /// Scores a text without times: words are what stands between blanks. Both errors of time stay zero.
@@ -50,7 +50,7 @@ impl ToneScore {
             let text = word.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_ascii_lowercase();
             ToneWord { text, start: Duration::ZERO, end: Duration::ZERO }
         });
-        score(truth.into_iter().collect(), heard.collect(), Times::Absent)
+        score(truth.into_iter().collect(), &heard.collect::<Vec<_>>(), Times::Absent)
     }
 
     /// Whether every word was heard once, in order and at most `tolerance` from its place, and nothing else.
@@ -115,7 +115,7 @@ struct Places {
     heard: Vec<usize>,
 }
 
-fn score(truth: Vec<ToneWord>, heard: Vec<ToneWord>, times: Times) -> ToneScore {
+fn score(truth: Vec<ToneWord>, heard: &[ToneWord], times: Times) -> ToneScore {
     let mut score = ToneScore { spoken: truth.len(), heard: heard.len(), ..ToneScore::default() };
     let mut places: BTreeMap<&str, Places> = BTreeMap::new();
     for (index, word) in truth.iter().enumerate() {
@@ -127,7 +127,7 @@ fn score(truth: Vec<ToneWord>, heard: Vec<ToneWord>, times: Times) -> ToneScore 
     let mut partner: Vec<Option<usize>> = vec![None; heard.len()];
     let mut lost = vec![true; truth.len()];
     for places in places.values() {
-        for (spoken, heard) in pairs(places, &truth, &heard, times) {
+        for (spoken, heard) in pairs(places, &truth, heard, times) {
             if let (Some(partner), Some(lost)) = (partner.get_mut(heard), lost.get_mut(spoken)) {
                 *partner = Some(spoken);
                 *lost = false;
@@ -223,7 +223,7 @@ mod tests {
         let doubled = heard[30].clone();
         heard.insert(31, doubled);
         heard[50].text = "x04".into();
-        let unspoken = (0..)
+        let unspoken = (0..1_000)
             .map(|n| ToneCode::new(n).to_string())
             .find(|text| truth().iter().all(|word| word.text != *text));
         heard[60].text = unspoken.unwrap();
