@@ -44,7 +44,11 @@ pub fn chunk_of_bytes(
         format: AudioFormat::Wav,
         cut: CutQuality::Pause,
         hash: ContentHash::new(digest, body.len() as u64),
-        recipe: Arc::new(Recipe { content_length: body.len() as u64, pieces: vec![Piece::Bytes(body)] }),
+        recipe: Arc::new(Recipe {
+            head_len: 0,
+            content_length: body.len() as u64,
+            pieces: vec![Piece::Bytes(body)],
+        }),
         source: Arc::new(MemoryAudioSource::new("a test's chunk", Bytes::new())),
     }
 }

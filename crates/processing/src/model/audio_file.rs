@@ -1,11 +1,15 @@
 //! A recording that has been opened: what it is, and where its packets lie.
 
 use std::fmt::{self, Debug};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::recipe::Recipe;
-use crate::{AudioFormat, AudioSource, ByteSize, Codec, Container, SampleIndex, SampleRate, SampleSpan};
+use crate::{
+    AudioChunk, AudioFormat, AudioSource, ByteSize, Codec, Container, FileAudioSource, PlannedChunk,
+    ProcessingError, SampleIndex, SampleRate, SampleSpan, blocking, container,
+};
 
 /// A recording that has been opened: what it is, and where its packets lie. Cheap to clone.
 #[derive(Clone)]
@@ -32,11 +36,17 @@ pub(crate) trait Track: Debug + Send + Sync {
     /// How many bytes of packets `span` holds.
     fn payload_bytes(&self, span: SampleSpan) -> u64;
 
+    /// How many bytes [`cut`](Self::cut) makes of `span`, without making them.
+    fn content_length(&self, span: SampleSpan) -> u64;
+
     /// How a file of its own is made of `span`.
     fn cut(&self, span: SampleSpan) -> Cut;
 
     /// The format of such files.
     fn format(&self) -> AudioFormat;
+
+    /// What a decoder must know beside the packets: part of a chunk's identity.
+    fn identity(&self) -> Vec<u8>;
 }
 
 /// How a file of its own is made of a span.
@@ -58,6 +68,81 @@ pub struct Warning {
 }
 
 impl AudioFile {
+    /// Opens a recording: finds out what it is by its content, and where its packets lie.
+    ///
+    /// It is read once from start to end (a WAV file: its headers only), on tokio's blocking threads and in bounded
+    /// memory. What is kept is two to five bytes a packet, and nothing for a WAV file.
+    ///
+    /// # Errors
+    /// [`ProcessingError::UnsupportedFormat`], [`Corrupt`](ProcessingError::Corrupt), [`Read`](ProcessingError::Read)
+    /// or [`SourceChanged`](ProcessingError::SourceChanged).
+    ///
+    /// # Cancellation
+    /// Dropping the future ends the reading.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn open(source: impl AudioSource) -> Result<Self, ProcessingError> {
+        let source: Arc<dyn AudioSource> = Arc::new(source);
+        blocking::read(Arc::clone(&source), |reading| container::open(source, reading)).await
+    }
+
+    /// Opens the recording in a file.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    ///
+    /// # Cancellation
+    /// As [`open`](Self::open).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn open_path(path: impl Into<PathBuf>) -> Result<Self, ProcessingError> {
+        let path = path.into();
+        let source = blocking::run(move || FileAudioSource::open(path)).await?;
+        Self::open(source).await
+    }
+
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Makes one chunk: reads its packets once to know what it holds. A plan makes all of its chunks itself.
+    ///
+    /// # Errors
+    /// [`ProcessingError::Read`] or [`SourceChanged`](ProcessingError::SourceChanged).
+    ///
+    /// # Cancellation
+    /// Dropping the future ends the reading.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn chunk(&self, index: usize, planned: PlannedChunk) -> Result<AudioChunk, ProcessingError> {
+        let file = self.clone();
+        let make = move |reading: &dyn AudioSource| AudioChunk::make(&file, index, planned, reading);
+        blocking::read(Arc::clone(self.source()), make).await
+    }
+
+    /// How many bytes a file of its own of `span` has, headers and pre-roll included.
+    pub fn chunk_size(&self, span: SampleSpan) -> ByteSize {
+        ByteSize::new(self.inner.track.content_length(span))
+    }
+
+    /// The start of the packet that holds `at`: the nearest place before it where a chunk can start without a part
+    /// of a packet. In PCM every sample is one.
+    pub fn packet_start(&self, at: SampleIndex) -> SampleIndex {
+        self.inner.track.packet_start(at)
+    }
+
+    /// The format that its chunks have.
+    pub fn chunk_format(&self) -> AudioFormat {
+        self.inner.track.format()
+    }
+
+    pub(crate) fn track(&self) -> &dyn Track {
+        &*self.inner.track
+    }
+
     /// How the file wraps its audio.
     pub fn container(&self) -> Container {
         self.inner.container

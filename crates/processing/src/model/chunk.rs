@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use wavequill_kernel::ContentHash;
 
+use crate::model::audio_file::Cut;
 use crate::model::recipe::{Cursor, Recipe};
-use crate::{AudioFormat, AudioSource, SampleIndex, SampleRate, SampleSpan};
+use crate::{
+    AudioFile, AudioFormat, AudioSource, PlannedChunk, ProcessingError, SampleIndex, SampleRate, SampleSpan,
+};
 
 /// Where a chunk's cut fell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +40,37 @@ pub struct AudioChunk {
 }
 
 impl AudioChunk {
+    /// Makes the recipe of a chunk and reads its packets through `reading` to know what it holds. Blocks.
+    pub(crate) fn make(
+        file: &AudioFile,
+        index: usize,
+        planned: PlannedChunk,
+        reading: &dyn AudioSource,
+    ) -> Result<Self, ProcessingError> {
+        let Cut { recipe, first_sample } = file.track().cut(planned.owned);
+        let pre_roll = (planned.owned.start().get() as i64).saturating_sub(first_sample);
+        let mut hash = Sha256::new();
+        let identity = file.track().identity();
+        hash.update((identity.len() as u64).to_be_bytes());
+        hash.update(identity);
+        hash.update(pre_roll.to_be_bytes());
+        hash.update(planned.owned.len().to_be_bytes());
+        let hashed = recipe
+            .read_packets(reading, |bytes| hash.update(bytes))
+            .map_err(|error| ProcessingError::read(file.name(), error))?;
+        Ok(Self {
+            index,
+            owned: planned.owned,
+            first_sample,
+            rate: file.rate(),
+            format: file.chunk_format(),
+            cut: planned.cut,
+            hash: ContentHash::new(hash.finalize().into(), hashed),
+            recipe: Arc::new(recipe),
+            source: Arc::clone(file.source()),
+        })
+    }
+
     /// Its place among the chunks of its plan, from 0.
     pub const fn index(&self) -> usize {
         self.index

@@ -43,6 +43,8 @@ pub(crate) enum Piece {
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
     pub(crate) pieces: Vec<Piece>,
+    /// How many bytes of headers come before the first packet.
+    pub(crate) head_len: u64,
     pub(crate) content_length: u64,
 }
 
@@ -86,6 +88,30 @@ impl Recipe {
             }
         }
         Ok((out.into(), cursor))
+    }
+}
+
+impl Recipe {
+    /// Gives all bytes behind the headers to `take`; how many there were. Blocks.
+    pub(crate) fn read_packets(
+        &self,
+        source: &dyn AudioSource,
+        mut take: impl FnMut(&[u8]),
+    ) -> io::Result<u64> {
+        let mut cursor = Cursor::default();
+        let mut skip = self.head_len as usize;
+        let mut taken = 0;
+        loop {
+            let (bytes, next) = self.read(source, cursor)?;
+            if bytes.is_empty() {
+                return Ok(taken);
+            }
+            let packets = bytes.get(skip.min(bytes.len())..).unwrap_or_default();
+            skip = skip.saturating_sub(bytes.len());
+            take(packets);
+            taken += packets.len() as u64;
+            cursor = next;
+        }
     }
 }
 

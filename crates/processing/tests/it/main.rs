@@ -1,7 +1,16 @@
-//! Runs, from tasks to transcripts, with a recognizer that follows a script.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+//! Tests of the context as its users see it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests: a failure is a panic that says where"
+)]
 
+mod bad_input;
+mod cuts;
 mod ending;
+mod fixtures;
 mod retrying;
 mod running;
 mod support;

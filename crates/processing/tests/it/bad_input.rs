@@ -1,0 +1,1 @@
+//! What is no sound recording gets an error or warnings that say what to do, never a panic.
