@@ -11,6 +11,7 @@ mod file_run_journal;
 mod metrics;
 mod model;
 mod orchestrator;
+mod output;
 mod parallel_orchestrator;
 mod ports;
 mod recognizing_processor;
@@ -39,6 +40,7 @@ pub use model::{
 pub use orchestrator::{
     Orchestrator, ProgressSender, ProgressWatch, Run, RunClose, RunControl, RunDriver, RunHandle,
 };
+pub use output::OutputFormat;
 pub use parallel_orchestrator::ParallelOrchestrator;
 pub use ports::{
     Admission, AttemptOutcome, AttemptSeen, AudioDecoder, AudioSource, ChunkAttempt, ChunkProcessor,

@@ -257,3 +257,9 @@ pub(crate) fn is_unspaced(c: char) -> bool {
         0x2E80..=0x2FDF | 0x3000..=0x30FF | 0x31F0..=0x31FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF
         | 0xF900..=0xFAFF | 0xFF00..=0xFFEF | 0x2_0000..=0x3_FFFF)
 }
+
+/// Whether a sentence ends with this word.
+pub(crate) fn ends_sentence(word: &str) -> bool {
+    let word = word.trim_end_matches(['"', '\'', ')', ']', '”', '’', '」', '』']);
+    word.ends_with(['.', '?', '!', '…', '。', '?', '!', '。'])
+}
