@@ -1,5 +1,6 @@
 //! Helpers for tests of this crate and of those who use it. Not for production.
 
+pub mod conformance;
 mod scripted_recognizer;
 
 use std::sync::Arc;

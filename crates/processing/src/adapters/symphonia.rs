@@ -2,8 +2,10 @@
 
 use std::fmt::{self, Debug};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::{AudioDecoder as CodecDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
@@ -24,47 +26,16 @@ impl AudioDecoder for SymphoniaAudioDecoder {
         format: AudioFormat,
     ) -> Result<Box<dyn SampleReader>, ProcessingError> {
         let name = file.name();
-        let failed = |error| decode_error(&name, error);
-        let stream = MediaSourceStream::new(
-            Box::new(Positioned { source: file, at: 0 }),
-            MediaSourceStreamOptions::default(),
-        );
-        let mut hint = Hint::new();
-        hint.with_extension(format.extension());
-        let probe = symphonia::default::get_probe();
-        let reader = probe
-            .probe(&hint, stream, FormatOptions::default(), MetadataOptions::default())
-            .map_err(failed)?;
-        let track = reader.default_track(TrackType::Audio);
-        let params = track.and_then(|track| Some((track.id, track.codec_params.as_ref()?.audio()?.clone())));
-        let Some((track, params)) = params else {
-            return Err(ProcessingError::Decode { what: name, reason: "it has no audio track".into() });
-        };
-        let options = AudioDecoderOptions::default().gapless(false);
-        let decoder =
-            symphonia::default::get_codecs().make_audio_decoder(&params, &options).map_err(failed)?;
-        let mut opened = Reader {
-            name: name.clone(),
-            packets: reader,
-            decoder,
-            track,
-            rate: params.sample_rate.unwrap_or(0),
-            channels: params.channels.as_ref().map_or(0, symphonia::core::audio::Channels::count),
-            first: Vec::new(),
-            block: Vec::new(),
-        };
-        // Some containers tell rate and channels only with the first packet.
-        let mut first = Vec::new();
-        while first.is_empty() && opened.read(&mut first)? {}
-        opened.first = first;
-        if opened.rate == 0 || opened.channels == 0 {
-            return Err(ProcessingError::Decode {
-                what: name,
-                reason: "nothing in it could be decoded".into(),
-            });
-        }
-        Ok(Box::new(opened))
+        let reader = guarded(&name, || Reader::open(file, format))?;
+        Ok(Box::new(reader))
     }
+}
+
+/// Runs `decode`; a panic in it, which damaged files have been seen to cause in symphonia 0.6.1, becomes an error.
+fn guarded<T>(name: &str, decode: impl FnOnce() -> Result<T, ProcessingError>) -> Result<T, ProcessingError> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
+        Err(ProcessingError::Decode { what: name.to_owned(), reason: "the decoder broke down on it".into() })
+    })
 }
 
 struct Reader {
@@ -99,6 +70,52 @@ impl SampleReader for Reader {
             out.append(&mut self.first);
             return Ok(true);
         }
+        let name = self.name.clone();
+        guarded(&name, || self.decode_next(out))
+    }
+}
+
+impl Reader {
+    fn open(file: Arc<dyn AudioSource>, format: AudioFormat) -> Result<Self, ProcessingError> {
+        let name = file.name();
+        let failed = |error| decode_error(&name, error);
+        let source = Box::new(Positioned { source: file, at: 0 });
+        let stream = MediaSourceStream::new(source, MediaSourceStreamOptions::default());
+        let mut hint = Hint::new();
+        hint.with_extension(format.extension());
+        let packets = symphonia::default::get_probe()
+            .probe(&hint, stream, FormatOptions::default(), MetadataOptions::default())
+            .map_err(failed)?;
+        let track = packets.default_track(TrackType::Audio);
+        let params = track.and_then(|track| Some((track.id, track.codec_params.as_ref()?.audio()?.clone())));
+        let Some((track, params)) = params else {
+            return Err(ProcessingError::Decode { what: name, reason: "it has no audio track".into() });
+        };
+        let options = AudioDecoderOptions::default().gapless(false);
+        let decoder =
+            symphonia::default::get_codecs().make_audio_decoder(&params, &options).map_err(failed)?;
+        let mut opened = Self {
+            packets,
+            decoder,
+            track,
+            rate: params.sample_rate.unwrap_or(0),
+            channels: params.channels.as_ref().map_or(0, Channels::count),
+            first: Vec::new(),
+            block: Vec::new(),
+            name,
+        };
+        // Some containers tell rate and channels only with the first packet.
+        let mut first = Vec::new();
+        while first.is_empty() && opened.decode_next(&mut first)? {}
+        opened.first = first;
+        if opened.rate == 0 || opened.channels == 0 {
+            let reason = "nothing in it could be decoded".into();
+            return Err(ProcessingError::Decode { what: opened.name, reason });
+        }
+        Ok(opened)
+    }
+
+    fn decode_next(&mut self, out: &mut Vec<f32>) -> Result<bool, ProcessingError> {
         let packet = loop {
             match self.packets.next_packet() {
                 Ok(Some(packet)) if packet.track_id == self.track => break packet,

@@ -41,7 +41,7 @@ pub(crate) fn open(source: &dyn AudioSource, start: u64) -> Result<Opened, Proce
         .map_err(|error| ProcessingError::unsupported(source.name(), error.to_string()))?;
     let samples = found.index.samples();
     let mut warnings = found.damage.finish(end - audio, "FLAC")?;
-    if stream.samples > samples {
+    if stream.samples > samples && warnings.is_empty() {
         let what = format!("the header announces {} samples, but only {samples} are there", stream.samples);
         warnings.push(Warning { offset: end, what });
     }
@@ -109,6 +109,14 @@ impl FlacTrack {
 impl Track for FlacTrack {
     fn packet_start(&self, at: SampleIndex) -> SampleIndex {
         self.0.index.at_sample(at.get()).map_or(at, |packet| SampleIndex::new(packet.sample))
+    }
+
+    fn next_packet_start(&self, at: SampleIndex) -> SampleIndex {
+        self.0.index.at_sample(at.get()).map_or(at, |packet| SampleIndex::new(packet.end_sample()))
+    }
+
+    fn whole_samples(&self, span: SampleSpan) -> u64 {
+        self.frames(span).map_or(0, |(first, last)| last.end_sample() - first.sample)
     }
 
     fn payload_bytes(&self, span: SampleSpan) -> u64 {

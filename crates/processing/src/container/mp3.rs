@@ -46,7 +46,7 @@ pub(crate) fn open(source: &dyn AudioSource, start: u64) -> Result<Option<Opened
     let announced = frames.info.and_then(|info| info.frames).map(u64::from);
     // An end that is not there cannot be trimmed.
     let whole = announced.is_none_or(|announced| announced <= frames.index.packets());
-    if let Some(announced) = announced.filter(|_| !whole) {
+    if let Some(announced) = announced.filter(|_| !whole && warnings.is_empty()) {
         let what =
             format!("the header announces {announced} frames, but {} are there", frames.index.packets());
         warnings.push(Warning { offset: end, what });
@@ -121,6 +121,15 @@ impl Track for Mp3Track {
     fn packet_start(&self, at: SampleIndex) -> SampleIndex {
         let packet = self.0.index.at_sample(at.get() + self.0.trim);
         packet.map_or(at, |packet| SampleIndex::new(packet.sample.saturating_sub(self.0.trim)))
+    }
+
+    fn next_packet_start(&self, at: SampleIndex) -> SampleIndex {
+        let packet = self.0.index.at_sample(at.get() + self.0.trim);
+        packet.map_or(at, |packet| SampleIndex::new(packet.end_sample().saturating_sub(self.0.trim)))
+    }
+
+    fn whole_samples(&self, span: SampleSpan) -> u64 {
+        self.needed(span).map_or(0, |needed| needed.last.end_sample() - needed.lead.sample)
     }
 
     fn payload_bytes(&self, span: SampleSpan) -> u64 {

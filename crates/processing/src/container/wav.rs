@@ -239,6 +239,14 @@ impl Track for WavTrack {
         at
     }
 
+    fn next_packet_start(&self, at: SampleIndex) -> SampleIndex {
+        at.plus(1)
+    }
+
+    fn whole_samples(&self, span: SampleSpan) -> u64 {
+        span.len()
+    }
+
     fn payload_bytes(&self, span: SampleSpan) -> u64 {
         span.len() * u64::from(self.format.frame)
     }

@@ -33,6 +33,12 @@ pub(crate) trait Track: Debug + Send + Sync {
     /// The start of the packet that holds `at`, on the file's sample clock.
     fn packet_start(&self, at: SampleIndex) -> SampleIndex;
 
+    /// The start of the packet behind the one that starts at `at`.
+    fn next_packet_start(&self, at: SampleIndex) -> SampleIndex;
+
+    /// How many samples a decoder makes of what [`cut`](Self::cut) makes of `span`.
+    fn whole_samples(&self, span: SampleSpan) -> u64;
+
     /// How many bytes of packets `span` holds.
     fn payload_bytes(&self, span: SampleSpan) -> u64;
 
@@ -126,6 +132,11 @@ impl AudioFile {
     /// How many bytes a file of its own of `span` has, headers and pre-roll included.
     pub fn chunk_size(&self, span: SampleSpan) -> ByteSize {
         ByteSize::new(self.inner.track.content_length(span))
+    }
+
+    /// How many samples a decoder makes of a chunk of `span`: its pre-roll and the rest of its last packet included.
+    pub fn whole_samples(&self, span: SampleSpan) -> u64 {
+        self.inner.track.whole_samples(span)
     }
 
     /// The start of the packet that holds `at`: the nearest place before it where a chunk can start without a part

@@ -2,13 +2,18 @@
 
 use crate::{SampleIndex, SampleSpan};
 
+/// Where speech is less likely than this, there is a pause.
+pub(crate) const PAUSE: f32 = 0.5;
+
 /// A stretch of the recording in which a cut is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CutWindow {
     /// Where the cut would be best.
     pub target: SampleIndex,
-    /// Where it may be.
+    /// Where a pause is looked for first.
     pub span: SampleSpan,
+    /// Where if there is none in `span`.
+    pub wide: SampleSpan,
 }
 
 /// A moment at which a cut does little harm.

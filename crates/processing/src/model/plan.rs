@@ -10,9 +10,9 @@ use crate::{AudioChunk, AudioFormat, ByteSize, CutQuality, SampleRate, SampleSpa
 /// How many chunks, how long, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChunkSizeRecommendation {
-    /// How long each chunk should be, one entry a chunk, in order. They add up to what is to be done.
-    pub durations: Vec<Duration>,
-    /// The longest of them.
+    /// The chunks as they would be if nobody spoke, in order. They cover what is to be done.
+    pub ideal: Vec<SampleSpan>,
+    /// How long the longest is.
     pub duration: Duration,
     /// About how many bytes the longest has.
     pub size: ByteSize,
@@ -27,7 +27,7 @@ pub struct ChunkSizeRecommendation {
 impl ChunkSizeRecommendation {
     /// How many chunks.
     pub fn chunk_count(&self) -> usize {
-        self.durations.len()
+        self.ideal.len()
     }
 
     /// [`size`](Self::size) in megabytes of 1,000,000 bytes, for messages.

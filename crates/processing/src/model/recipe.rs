@@ -120,6 +120,7 @@ pub(crate) fn read_exact_at(source: &dyn AudioSource, mut offset: u64, mut buf: 
     while !buf.is_empty() {
         match source.read_at(offset, buf) {
             Ok(0) => {
+                source.check_unchanged()?;
                 let what = format!("{} ends at byte {offset}, before what is needed", source.name());
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, what));
             }

@@ -11,6 +11,7 @@ mod bad_input;
 mod cuts;
 mod ending;
 mod fixtures;
+mod plans;
 mod retrying;
 mod running;
 mod support;
