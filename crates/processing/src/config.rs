@@ -1,10 +1,12 @@
-//! What can be set, and how it is checked.
+//! What can be set: for chunks here, for runs in a file of its own.
 
-pub(crate) mod run;
+mod run;
 
 use std::time::Duration;
 
 use wavequill_kernel::InvalidValue;
+
+pub use run::{AdmissionConfig, HedgeConfig, OrchestratorConfig, RetryConfig};
 
 /// How chunks are sized and where they are cut.
 #[derive(Clone, Debug, PartialEq)]

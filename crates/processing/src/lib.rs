@@ -6,13 +6,14 @@ mod chunk_planner;
 mod chunk_sizer;
 mod config;
 mod container;
+mod coverage;
 mod dynamic_chunk_sizer;
 mod error;
 mod file_run_journal;
-#[expect(dead_code, reason = "who puts the transcript together uses the rest; that comes next")]
 mod metrics;
 mod model;
 mod orchestrator;
+mod output;
 mod parallel_orchestrator;
 mod pause_finder;
 mod ports;
@@ -22,6 +23,7 @@ mod slowness_admission;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timestamp_adjuster;
+mod transcript_assembler;
 
 #[cfg(feature = "earshot")]
 pub use adapters::earshot::EarshotVoiceDetector;
@@ -29,43 +31,21 @@ pub use adapters::earshot::EarshotVoiceDetector;
 pub use adapters::symphonia::SymphoniaAudioDecoder;
 pub use chunk_planner::ChunkPlanner;
 pub use chunk_sizer::ChunkSizer;
-pub use config::ChunkSizerConfig;
-pub use config::run::{AdmissionConfig, HedgeConfig, OrchestratorConfig, RetryConfig};
+pub use config::{AdmissionConfig, ChunkSizerConfig, HedgeConfig, OrchestratorConfig, RetryConfig};
+pub use coverage::CoverageRules;
 pub use dynamic_chunk_sizer::DynamicChunkSizer;
 pub use error::{Amount, Limit, ProcessingError};
 pub use file_run_journal::{FileRunJournal, JournalIdentity};
-pub use model::aligned_part::{AlignedPart, Fixes, Resolved, SeamReport};
-pub use model::audio_file::{AudioFile, Warning};
-pub use model::chunk::{AudioChunk, ChunkBody, CutQuality};
-pub use model::chunk_map::ChunkMap;
-pub use model::chunk_result::{ChunkResult, Origin, RunCosts, RunReport};
-pub use model::chunk_transcript::{ChunkTranscript, HeardSegment, HeardWord, SegmentStats};
-pub use model::format::{AudioFormat, Codec, Container};
-pub use model::gap::{Gap, GapCause};
-pub use model::pause::{CutWindow, Pause, PauseMap};
-pub use model::plan::{ChunkLimits, ChunkPlan, ChunkSizeRecommendation, PlanKind, PlannedChunk, SizeReason};
-pub use model::profile::{ConcurrencyLimit, LatencyModel, RecognizerProfile, RequestQuota, Times};
-pub use model::progress::Progress;
-pub use model::sample::{ByteSize, SampleIndex, SampleRate, SampleSpan};
-pub use model::task::{ProcessingTask, TaskId, TaskSource, TaskTotals};
-pub use model::transcript::{Segment, Transcript, Word};
+pub use model::*;
 pub use orchestrator::{
     Orchestrator, ProgressSender, ProgressWatch, Run, RunClose, RunControl, RunDriver, RunHandle,
 };
+pub use output::OutputFormat;
 pub use parallel_orchestrator::ParallelOrchestrator;
 pub use pause_finder::{PauseFinder, VoiceTrack};
-pub use ports::admission::{Admission, AttemptOutcome, AttemptSeen, Grant, Permit};
-pub use ports::audio::{
-    AudioDecoder, AudioSource, FileAudioSource, MemoryAudioSource, SampleReader, VoiceDetector,
-};
-pub use ports::keeping::{
-    JournalEntry, NoopRunJournal, NoopTranscriptStore, Recalled, RunJournal, TranscriptStore,
-};
-pub use ports::recognition::{
-    ChunkAttempt, ChunkProcessor, ErrorScope, RecognitionError, RecognitionOptions, RecognitionRequest,
-    SpeechRecognizer, SplitCause, TooLarge,
-};
+pub use ports::*;
 pub use recognizing_processor::RecognizingProcessor;
 pub use seam_timestamp_adjuster::SeamTimestampAdjuster;
 pub use slowness_admission::SlownessAdmission;
 pub use timestamp_adjuster::TimestampAdjuster;
+pub use transcript_assembler::TranscriptAssembler;

@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::model::gap;
+use crate::transcript_assembler::open_gaps;
 use crate::{
     ChunkProcessor, ChunkResult, Gap, GapCause, ProcessingError, Progress, RunCosts, RunReport, SampleSpan,
-    TaskSource,
+    TaskId, TaskSource,
 };
 
 /// Runs chunks side by side. The default is [`ParallelOrchestrator`](crate::ParallelOrchestrator).
@@ -111,15 +112,43 @@ impl Run {
     /// All results that are left, and what nobody heard.
     pub async fn finish(mut self) -> RunReport {
         let mut results = BTreeMap::new();
-        let mut gaps = Vec::new();
         while let Some(result) = self.driver.next().await {
-            gaps.extend(gaps_of(&result));
             results.insert(result.task.id, result);
         }
+        let mut gaps = gaps_in(&results);
         let close = self.driver.close();
         gaps.extend(close.untaken.into_iter().map(|span| Gap { span, cause: GapCause::Cancelled }));
         RunReport { results, gaps: gap::join(gaps), costs: close.costs, ended_by: close.ended_by }
     }
+}
+
+/// What nobody heard. A chunk that lies within one that was heard was asked for again: if it was heard this time, that
+/// closes the gap; if not, the gap is there already.
+fn gaps_in(results: &BTreeMap<TaskId, ChunkResult>) -> Vec<Gap> {
+    let is_within = |inner: SampleSpan, outer: SampleSpan| {
+        inner != outer && outer.start() <= inner.start() && inner.end() <= outer.end()
+    };
+    // Pieces of a chunk share its place in the plan, so only those are compared.
+    let is_again = |result: &ChunkResult| {
+        let inner = result.task.chunk.owned();
+        let same_chunk = results
+            .range(TaskId::of_chunk(result.task.id.index())..)
+            .take_while(|(id, _)| id.index() == result.task.id.index());
+        same_chunk
+            .into_iter()
+            .any(|(_, other)| other.outcome.is_ok() && is_within(inner, other.task.chunk.owned()))
+    };
+    let (again, first): (Vec<&ChunkResult>, Vec<&ChunkResult>) =
+        results.values().partition(|result| is_again(result));
+    let heard_again: Vec<SampleSpan> = again
+        .iter()
+        .filter(|result| result.outcome.is_ok())
+        .map(|result| result.task.chunk.owned())
+        .collect();
+    let mut gaps = open_gaps(first.into_iter().flat_map(gaps_of).collect(), &heard_again);
+    // What is still missing in the second answer.
+    gaps.extend(again.into_iter().filter(|result| result.outcome.is_ok()).flat_map(gaps_of));
+    gaps
 }
 
 /// What nobody heard of a task's audio.

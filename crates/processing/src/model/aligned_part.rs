@@ -145,6 +145,33 @@ impl AlignedPart {
         heard.first().map(|(language, _)| (*language).to_owned())
     }
 
+    /// What is left of a part that was not joined yet before and behind `hole`, which another one answers for.
+    pub(crate) fn carve(&self, hole: SampleSpan) -> [Option<Self>; 2] {
+        let side = |leaf: &Leaf, keep: SampleSpan| {
+            let words = leaf.words.iter().filter(|word| {
+                let middle = word.span.start().get().midpoint(word.span.end().get());
+                keep.contains(SampleIndex::new(middle))
+            });
+            Leaf {
+                owned: leaf.owned.intersection(keep),
+                heard: leaf.heard.intersection(keep),
+                words: words.cloned().collect(),
+                ..leaf.clone()
+            }
+        };
+        let before = SampleSpan::new(SampleIndex::ZERO, hole.start());
+        let behind = SampleSpan::new(hole.end(), SampleIndex::new(u64::MAX));
+        [before, behind].map(|keep| {
+            let leaves: Vec<Arc<Leaf>> = self
+                .leaves
+                .iter()
+                .map(|leaf| Arc::new(side(leaf, keep)))
+                .filter(|leaf| !leaf.owned.is_empty())
+                .collect();
+            (!leaves.is_empty()).then_some(Self { leaves, seams: Vec::new() })
+        })
+    }
+
     /// Its words and segments, each once and in order.
     pub fn resolve(&self) -> Resolved {
         let mut out = Resolver::default();
@@ -256,4 +283,10 @@ pub(crate) fn is_unspaced(c: char) -> bool {
     matches!(u32::from(c),
         0x2E80..=0x2FDF | 0x3000..=0x30FF | 0x31F0..=0x31FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF
         | 0xF900..=0xFAFF | 0xFF00..=0xFFEF | 0x2_0000..=0x3_FFFF)
+}
+
+/// Whether a sentence ends with this word.
+pub(crate) fn ends_sentence(word: &str) -> bool {
+    let word = word.trim_end_matches(['"', '\'', ')', ']', '”', '’', '」', '』']);
+    word.ends_with(['.', '?', '!', '…', '。', '?', '!', '。'])
 }

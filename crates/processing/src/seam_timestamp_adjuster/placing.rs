@@ -1,7 +1,7 @@
 //! Puts the words of one chunk on the recording's clock: in order, within the audio, each with times.
 
 use super::dialect::{Answer, RawSegment, RawWord};
-use crate::model::aligned_part::{Fixes, LeafSegment, LeafWord, hull_of};
+use crate::model::aligned_part::{Fixes, LeafSegment, LeafWord, ends_sentence, hull_of};
 use crate::{ChunkMap, SampleIndex, SampleSpan, SegmentStats};
 
 /// A word that has no times is guessed to last at most so long, in milliseconds a character.
@@ -205,12 +205,6 @@ fn make_segments(map: &ChunkMap, words: &mut [LeafWord]) -> Vec<LeafSegment> {
         last = Some((word.span.end(), ends_sentence(&word.spaced)));
     }
     segments
-}
-
-/// Whether a sentence ends with this word.
-pub(crate) fn ends_sentence(word: &str) -> bool {
-    let word = word.trim_end_matches(['"', '\'', ')', ']', '”', '’', '」', '』']);
-    word.ends_with(['.', '?', '!', '…', '。', '?', '!', '。'])
 }
 
 fn own_segment(map: &ChunkMap, segment: RawSegment) -> LeafSegment {

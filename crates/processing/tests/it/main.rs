@@ -1,4 +1,4 @@
-//! Tests of the context as its users see it: cutting, and runs from tasks to transcripts.
+//! Tests of the context as its users see it.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
