@@ -18,8 +18,9 @@ use wavequill_external::{
 use wavequill_kernel::{Clock, InvalidValue, SystemClock, Ttl};
 use wavequill_monitoring::{CollectorConfig, MetricsCollector, Monitor, RuleSet, SketchMetricsCollector};
 use wavequill_processing::{
-    Admission, AdmissionConfig, ByteSize, ChunkPlanner, ConcurrencyLimit, OrchestratorConfig,
+    Admission, AdmissionConfig, ByteSize, ChunkPlanner, ConcurrencyLimit, CoverageRules, OrchestratorConfig,
     ParallelOrchestrator, RecognizerProfile, RequestQuota, SeamTimestampAdjuster, SlownessAdmission,
+    TranscriptAssembler,
 };
 use wavequill_queue::adapters::SqliteJobStore;
 use wavequill_queue::{Handlers, JobQueue, Policies, Selection, StoreConfig, WorkerConfig};
@@ -73,6 +74,7 @@ pub struct WavequillBuilder {
     attempts: u16,
     keep_for: Duration,
     orchestrator: OrchestratorConfig,
+    audit: Option<CoverageRules>,
     rules: RuleSet,
     clock: Arc<dyn Clock>,
 }
@@ -97,6 +99,7 @@ impl Default for WavequillBuilder {
             attempts: 5,
             keep_for: Duration::from_secs(7 * 86_400),
             orchestrator: OrchestratorConfig::default(),
+            audit: None,
             rules: RuleSet::for_wavequill(),
             clock: Arc::new(SystemClock),
         }
@@ -224,6 +227,14 @@ impl WavequillBuilder {
         self
     }
 
+    /// Looks for speech that an answer leaves out, asks for it once more, and reports what stays open as a gap. It listens
+    /// with the voice detector wherever an answer has no words for long. Default: nobody looks.
+    #[must_use]
+    pub fn audit(mut self, rules: CoverageRules) -> Self {
+        self.audit = Some(rules);
+        self
+    }
+
     /// The alert rules. Default: [`RuleSet::for_wavequill`].
     #[must_use]
     pub fn alert_rules(mut self, rules: RuleSet) -> Self {
@@ -273,7 +284,8 @@ impl WavequillBuilder {
         let service = ParallelProcessingService::new(ProcessingParts {
             planner: ChunkPlanner::default(),
             orchestrator: Arc::new(orchestrator),
-            adjuster: Arc::new(SeamTimestampAdjuster::default()),
+            assembler: TranscriptAssembler::new(Arc::new(SeamTimestampAdjuster::new())),
+            audit: self.audit,
             recognizer: Arc::new(recognizer),
             concurrency,
             keeping: Keeping { cache: Arc::new(cache), addresser, request, ttl },

@@ -7,13 +7,12 @@ use tokio::task::JoinSet;
 use wavequill_caching::{Cache, CacheKey, ContentAddresser, RequestSpec, Temperature};
 use wavequill_kernel::{ContentHash, Ttl};
 use wavequill_processing::{
-    AudioFile, AudioSource, ChunkMap, ChunkPlan, ChunkPlanner, ConcurrencyLimit, Gap, GapCause, Orchestrator,
+    AudioFile, AudioSource, ChunkPlan, ChunkPlanner, ConcurrencyLimit, CoverageRules, Orchestrator,
     ProcessingError, Progress, RecognizingProcessor, RunCosts, RunReport, SpeechRecognizer, TaskSource,
-    TimestampAdjuster, Transcript,
+    Transcript, TranscriptAssembler, Warning,
 };
 
 use crate::live_run::LiveRun;
-use crate::wiring::processor::FileProcessor;
 use crate::wiring::transcript_store::CachedTranscripts;
 use crate::{CacheUse, Gaps, TranscribeOptions, TranscriptCacheService, WavequillError};
 
@@ -28,7 +27,9 @@ pub struct ProcessingParts {
     /// Runs the chunks.
     pub orchestrator: Arc<dyn Orchestrator>,
     /// Joins them.
-    pub adjuster: Arc<dyn TimestampAdjuster>,
+    pub assembler: TranscriptAssembler,
+    /// Looks for speech that an answer leaves out; `None`: nobody does.
+    pub audit: Option<CoverageRules>,
     /// Turns a chunk into text.
     pub recognizer: Arc<dyn SpeechRecognizer>,
     /// Requests that a plan counts on.
@@ -144,7 +145,7 @@ impl ParallelProcessingService {
         options: &TranscribeOptions,
         run: &LiveRun,
     ) -> Result<RunReport, WavequillError> {
-        let ProcessingParts { planner, orchestrator, recognizer, concurrency, keeping, .. } = &self.parts;
+        let ProcessingParts { planner, orchestrator, recognizer, audit, keeping, .. } = &self.parts;
         let mut tasks = TaskSource::of_plan(plan);
         if options.cache == CacheUse::Full {
             let request = Arc::new(self.request(options)?);
@@ -152,9 +153,11 @@ impl ParallelProcessingService {
             let store = CachedTranscripts::new(Arc::clone(cache), Arc::clone(addresser), request, *ttl);
             tasks = tasks.with_store(Arc::new(store));
         }
-        let asking = RecognizingProcessor::new(Arc::clone(recognizer), options.recognition());
-        let processor =
-            FileProcessor::new(asking, file.clone(), planner.clone(), recognizer.profile(), *concurrency);
+        let mut processor = RecognizingProcessor::new(Arc::clone(recognizer), options.recognition())
+            .with_recording(file.clone(), planner.clone());
+        if let Some(rules) = audit {
+            processor = processor.with_audit(*rules);
+        }
         let started = orchestrator.start(tasks, Arc::new(processor));
         let handle = started.handle();
         let mut watch = started.watch();
@@ -187,7 +190,10 @@ impl ParallelProcessingService {
                 return Err(error.into());
             }
         }
-        Ok(joined(file, report, &*self.parts.adjuster))
+        let mut transcript = self.parts.assembler.assemble(file.span(), file.rate(), &report)?;
+        let odd = |warning: &Warning| format!("at byte {}: {}", warning.offset, warning.what);
+        transcript.warnings.extend(file.warnings().iter().map(odd));
+        Ok(transcript)
     }
 
     /// Hashes a recording's bytes on a thread that may block.
@@ -222,45 +228,6 @@ impl ParallelProcessingService {
         request.prompt.clone_from(&options.prompt);
         request.temperature = options.temperature.map(Temperature::new).transpose()?;
         Ok(request)
-    }
-}
-
-/// Puts what was heard in the chunks on the recording's clock, and joins it.
-fn joined(file: &AudioFile, report: RunReport, adjuster: &dyn TimestampAdjuster) -> Transcript {
-    let reused = report.audio_reused();
-    let chunks = report.results.len() as u64;
-    let mut gaps = report.gaps;
-    let mut warnings: Vec<String> = file
-        .warnings()
-        .iter()
-        .map(|warning| format!("at byte {}: {}", warning.offset, warning.what))
-        .collect();
-    let mut parts = Vec::with_capacity(report.results.len());
-    for result in report.results.values() {
-        let chunk = &result.task.chunk;
-        let Some(heard) = result.transcript() else { continue };
-        match adjuster.adjust(&ChunkMap::of_chunk(chunk), heard) {
-            Ok(part) => parts.push(part),
-            Err(error) => {
-                warnings.push(error.to_string());
-                gaps.push(Gap { span: chunk.owned(), cause: GapCause::Failed });
-            }
-        }
-    }
-    let (whole, _) = adjuster.stitch(&parts);
-    let resolved = whole.resolve();
-    Transcript {
-        text: resolved.text(),
-        language: whole.language(),
-        rate: file.rate(),
-        span: file.span(),
-        words: resolved.words,
-        segments: resolved.segments,
-        gaps,
-        warnings,
-        reused,
-        chunks,
-        costs: report.costs,
     }
 }
 

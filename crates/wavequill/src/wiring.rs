@@ -3,6 +3,5 @@
 pub(crate) mod admission;
 pub(crate) mod body;
 pub(crate) mod job;
-pub(crate) mod processor;
 pub(crate) mod recognizer;
 pub(crate) mod transcript_store;

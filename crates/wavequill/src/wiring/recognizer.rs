@@ -95,7 +95,7 @@ pub(crate) fn apply_capabilities(profile: &mut RecognizerProfile, model: &ModelC
 pub(crate) const FORM_RESERVE_BYTES: u64 = 65_536;
 
 /// Servers round durations up, and count what decoders add.
-pub(crate) const AUDIO_RESERVE: Duration = Duration::from_secs(20);
+const AUDIO_RESERVE: Duration = Duration::from_secs(20);
 
 fn chunk_transcript(response: SpeechResponse, microdollars: Option<u64>) -> ChunkTranscript {
     let segments: Vec<HeardSegment> = response.timing.segments().iter().map(heard_segment).collect();
