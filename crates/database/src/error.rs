@@ -32,6 +32,14 @@ pub enum DatabaseError {
         /// What the wait was for.
         cause: TimeoutCause,
     },
+    /// All but one connection of the pool are dedicated already.
+    #[error("pool `{pool}` may have {max} connections, and one must stay shared: raise its maximum")]
+    TooManyDedicated {
+        /// The pool's name.
+        pool: Arc<str>,
+        /// How many connections it may have.
+        max: u32,
+    },
     /// A connection could not be opened.
     #[error("pool `{pool}` cannot connect ({failure}): {detail}")]
     Connect {
@@ -89,12 +97,39 @@ pub enum TimeoutCause {
         /// Who has held a connection for longest, as text; at most three.
         holders: Vec<String>,
     },
+    /// No connection can be opened.
+    #[error("no connection can be opened since {since:.1?}: {error}")]
+    Connecting {
+        /// For how long none could be opened.
+        since: Duration,
+        /// The last failure, as text.
+        error: String,
+    },
+    /// Connections are held for so long that they must have been forgotten.
+    #[error("{} held for too long, probably forgotten: {}", count(holders.len()), holders.join(", "))]
+    Leaked {
+        /// Who holds them, longest first, as text; at most three.
+        holders: Vec<String>,
+    },
+    /// The task that waits holds a connection already. Tasks that need two at once can wait for each other for ever.
+    #[error(
+        "the task that waits holds one already ({holder}); give it back first, or have at least \
+         tasks × (connections each − 1) + 1 connections"
+    )]
+    Nested {
+        /// What it holds, as text.
+        holder: String,
+    },
     /// The single writer of an SQLite database did not come to this write in time.
     #[error("{waiting} writes are in line for the one writer; write less, or in fewer and shorter closures")]
     WriterBusy {
         /// How many writes wait, this one included.
         waiting: u32,
     },
+}
+
+fn count(connections: usize) -> String {
+    if connections == 1 { "a connection is".to_owned() } else { format!("{connections} connections are") }
 }
 
 fn held_by(holders: &[String]) -> String {
@@ -114,6 +149,18 @@ pub enum ConnectFailure {
     /// The file is no SQLite database, or is damaged.
     #[error("the file is no database, or is damaged")]
     Corrupt,
+    /// The server refused the user or the password.
+    #[error("access refused")]
+    AccessRefused,
+    /// The server has no database of that name.
+    #[error("no such database")]
+    NoSuchDatabase,
+    /// The server has no connection left to give.
+    #[error("the server has no connection left")]
+    TooManyConnections,
+    /// The server or the URL wants TLS, and the pool was opened without a connector that speaks it.
+    #[error("TLS is wanted, and the pool has no connector for it")]
+    TlsRequired,
     /// The database works, but lacks what the pool needs.
     #[error("it cannot do what the pool needs")]
     Unsuitable,
@@ -156,6 +203,9 @@ pub enum StatementFailure {
     /// A write on a connection, a file or a server that only reads.
     #[error("read-only")]
     ReadOnly,
+    /// A time limit, or someone, stopped the statement.
+    #[error("cancelled")]
+    Cancelled,
     /// The connection was lost while the statement ran: whether it took effect is unknown.
     #[error("connection lost")]
     ConnectionLost,
@@ -188,7 +238,10 @@ impl Retryable for DatabaseError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::InvalidConfig { source } => source.class(),
-            Self::Closed { .. } | Self::Panicked { .. } | Self::Schema { .. } => ErrorClass::Permanent,
+            Self::Closed { .. }
+            | Self::TooManyDedicated { .. }
+            | Self::Panicked { .. }
+            | Self::Schema { .. } => ErrorClass::Permanent,
             Self::AcquireTimeout { .. } => ErrorClass::Transient,
             Self::Connect { failure, .. } => failure.class(),
             Self::Statement { failure, .. } => failure.class(),
@@ -200,8 +253,13 @@ impl Retryable for DatabaseError {
 impl Retryable for ConnectFailure {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Unreachable => ErrorClass::Transient,
-            Self::CannotOpen | Self::Corrupt | Self::Unsuitable => ErrorClass::Permanent,
+            Self::Unreachable | Self::TooManyConnections => ErrorClass::Transient,
+            Self::CannotOpen
+            | Self::Corrupt
+            | Self::AccessRefused
+            | Self::NoSuchDatabase
+            | Self::TlsRequired
+            | Self::Unsuitable => ErrorClass::Permanent,
         }
     }
 }
@@ -209,7 +267,7 @@ impl Retryable for ConnectFailure {
 impl Retryable for StatementFailure {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Serialization | Self::Busy | Self::StorageFull | Self::ConnectionLost => {
+            Self::Serialization | Self::Busy | Self::StorageFull | Self::Cancelled | Self::ConnectionLost => {
                 ErrorClass::Transient
             }
             Self::UniqueViolation

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wavequill_kernel::InvalidValue;
 
+use super::{above_zero, named};
+
 /// Where an SQLite database is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -53,6 +55,15 @@ pub struct SqliteConfig {
     /// How long a call waits for a reader or for its turn at the writer. Default: 10 s.
     #[serde(default = "SqliteConfig::default_acquire_timeout")]
     pub acquire_timeout: Duration,
+    /// After how long an idle reader beyond two is closed. Default: 10 min.
+    #[serde(default = "SqliteConfig::default_idle_timeout")]
+    pub idle_timeout: Duration,
+    /// After how long a reader that is still held counts as forgotten: it is logged and counted. Default: 60 s.
+    #[serde(default = "SqliteConfig::default_leak_after")]
+    pub leak_after: Duration,
+    /// A statement that takes this long counts as slow. Default: 1 s.
+    #[serde(default = "SqliteConfig::default_slow_query")]
+    pub slow_query: Duration,
     /// How many writes may wait in line before callers wait to join it. Default: 1024.
     #[serde(default = "SqliteConfig::default_write_queue")]
     pub write_queue: u32,
@@ -73,6 +84,9 @@ impl SqliteConfig {
             readers: Self::default_readers(),
             busy_timeout: Self::default_busy_timeout(),
             acquire_timeout: Self::default_acquire_timeout(),
+            idle_timeout: Self::default_idle_timeout(),
+            leak_after: Self::default_leak_after(),
+            slow_query: Self::default_slow_query(),
             write_queue: Self::default_write_queue(),
             group_limit: Self::default_group_limit(),
             journal_size_limit_bytes: Self::default_journal_size_limit_bytes(),
@@ -108,15 +122,14 @@ impl SqliteConfig {
     }
 
     pub(crate) fn validate(&self) -> Result<(), InvalidValue> {
-        at_least_one("name", self.name.len() as u64)?;
-        at_least_one("readers", u64::from(self.readers))?;
-        at_least_one("write_queue", u64::from(self.write_queue))?;
-        at_least_one("group_limit", u64::from(self.group_limit))?;
+        named(&self.name)?;
+        at_least_one("readers", self.readers)?;
+        at_least_one("write_queue", self.write_queue)?;
+        at_least_one("group_limit", self.group_limit)?;
+        above_zero("acquire_timeout", self.acquire_timeout)?;
+        above_zero("slow_query", self.slow_query)?;
         if self.readers > 1_024 {
             return Err(InvalidValue::new("readers", self.readers, "at most 1024: each is a thread"));
-        }
-        if self.acquire_timeout.is_zero() {
-            return Err(InvalidValue::new("acquire_timeout", "0 s", "above zero"));
         }
         if i32::try_from(self.busy_timeout.as_millis()).is_err() {
             return Err(InvalidValue::new(
@@ -144,6 +157,18 @@ impl SqliteConfig {
         Duration::from_secs(10)
     }
 
+    const fn default_idle_timeout() -> Duration {
+        Duration::from_secs(600)
+    }
+
+    const fn default_leak_after() -> Duration {
+        Duration::from_secs(60)
+    }
+
+    const fn default_slow_query() -> Duration {
+        Duration::from_secs(1)
+    }
+
     const fn default_write_queue() -> u32 {
         1_024
     }
@@ -157,7 +182,7 @@ impl SqliteConfig {
     }
 }
 
-fn at_least_one(name: &'static str, given: u64) -> Result<(), InvalidValue> {
+fn at_least_one(name: &'static str, given: u32) -> Result<(), InvalidValue> {
     if given == 0 { Err(InvalidValue::new(name, given, "at least 1")) } else { Ok(()) }
 }
 

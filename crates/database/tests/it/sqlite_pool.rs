@@ -9,8 +9,8 @@ use wavequill_database::adapters::diesel_async_0_9::SqlitePoolExt;
 use wavequill_database::adapters::diesel_async_0_9::diesel::connection::SimpleConnection;
 use wavequill_database::adapters::diesel_async_0_9::diesel::{self, prelude::*, result::Error};
 use wavequill_database::{
-    ConnectFailure, DatabaseError, DieselConnectionPoolManager, Durability, SchemaProblem, SqliteConfig,
-    SqlitePool, StatementFailure, TimeoutCause,
+    ConnectFailure, ConnectionPoolManager, DatabaseError, DieselConnectionPoolManager, Durability,
+    SchemaProblem, SqliteConfig, SqlitePool, StatementFailure, TimeoutCause, testing,
 };
 use wavequill_kernel::{ErrorClass, Retryable};
 
@@ -47,6 +47,53 @@ fn failure(error: &DatabaseError) -> StatementFailure {
         DatabaseError::Statement { failure, .. } => *failure,
         _ => StatementFailure::Other,
     }
+}
+
+#[tokio::test]
+async fn the_manager_keeps_its_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = SqliteConfig::new(folder.path().join("words.db"));
+    let manager = DieselConnectionPoolManager::open_sqlite(config).await.unwrap();
+    let pool = manager.pool();
+    // Whoever holds the sender holds a reader.
+    let hold = || async {
+        let (release, released) = mpsc::channel::<()>();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let reading = pool.clone();
+        let read = async move {
+            reading
+                .read(move |_| {
+                    begun.send(()).unwrap_or_default();
+                    released.recv().unwrap_or_default();
+                    Ok(())
+                })
+                .await
+        };
+        let mut read = Box::pin(read);
+        tokio::select! {
+            result = &mut read => result.map(|()| None),
+            _ = has_begun => Ok(Some(release)),
+        }
+    };
+    testing::connection_pool_manager(manager, hold).await;
+}
+
+#[tokio::test]
+async fn closing_makes_the_writes_in_line_and_then_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = SqliteConfig::new(folder.path().join("words.db"));
+    let manager = DieselConnectionPoolManager::open_sqlite(config.clone()).await.unwrap();
+    let pool = manager.pool();
+    pool.apply_schema("words", STEPS).await.unwrap();
+    let mut write = Box::pin(pool.write(Durability::Full, |conn| insert(conn, "last")));
+    assert!(futures_util::poll!(&mut write).is_pending());
+    let report = manager.close_all(Duration::from_secs(60)).await;
+    assert!(report.still_out.is_empty());
+    write.await.unwrap();
+    let refused = pool.write(Durability::Full, |conn| insert(conn, "too late")).await.unwrap_err();
+    assert!(matches!(refused, DatabaseError::Closed { .. }));
+    let again = DieselConnectionPoolManager::open_sqlite(config).await.unwrap().pool();
+    assert_eq!(all(&again).await, ["last"]);
 }
 
 #[tokio::test]

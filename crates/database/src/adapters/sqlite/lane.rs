@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -10,9 +10,11 @@ use diesel::SqliteConnection;
 use diesel::connection::{AnsiTransactionManager, Connection, SimpleConnection, TransactionManager};
 use tokio::sync::oneshot;
 
-use super::errors::{panic_error, statement_error};
 use super::open::Opener;
 use crate::DatabaseError;
+use crate::adapters::errors::panic_error;
+use crate::config::SqliteLocation;
+use crate::pool_core::{Canceller, ConnectTicket, Connector, DiscardTicket, Pooled};
 
 /// Something to run on a lane's connection. It answers by itself.
 pub(crate) type Task = Box<dyn FnOnce(&mut SqliteConnection) + Send>;
@@ -45,36 +47,79 @@ impl Gate {
     }
 }
 
-/// A reader's thread. It ends when this is dropped and what it runs has ended.
+/// A connection for reading.
 #[derive(Debug)]
-pub(crate) struct Reader {
-    tasks: SyncSender<Task>,
+pub(crate) enum Reader {
+    /// On a thread of its own, which ends when this is dropped and what it runs has ended.
+    Own { tasks: SyncSender<Task>, alive: Arc<AtomicBool> },
+    /// In memory there is one connection: reads take turns with the writes.
+    Writer,
 }
 
-impl Reader {
-    /// Opens a connection that only reads, on a thread of its own.
-    pub(crate) async fn start(opener: Opener, number: u32) -> Result<Self, DatabaseError> {
-        // A reader is leased to one call at a time, so there is never more than one task under way.
-        let (tasks, inbox) = sync_channel::<Task>(1);
-        let (ready, opened) = oneshot::channel();
-        let pool = opener.pool();
-        thread::Builder::new()
-            .name(format!("{pool}-read-{number}"))
-            .spawn(move || match opener.open_reader() {
-                Ok(mut conn) => {
-                    if ready.send(Ok(())).is_ok() {
-                        serve(&mut conn, &inbox);
-                    }
-                }
-                Err(error) => drop(ready.send(Err(error))),
-            })
-            .map_err(|error| opener_failed(&pool, &error))?;
-        opened.await.map_err(|_| DatabaseError::Closed { pool })??;
-        Ok(Self { tasks })
+impl Pooled for Reader {
+    fn is_clean(&mut self) -> bool {
+        match self {
+            // A panic outside the caller's closure unwinds the thread, and takes the connection with it.
+            Self::Own { alive, .. } => alive.load(Ordering::Acquire) && !thread::panicking(),
+            Self::Writer => true,
+        }
     }
 
-    pub(crate) fn sender(&self) -> SyncSender<Task> {
-        self.tasks.clone()
+    fn canceller(&self) -> Option<Canceller> {
+        None
+    }
+}
+
+/// Opens readers, each on a new thread.
+pub(crate) struct ReaderConnector {
+    pub(crate) opener: Opener,
+    pub(crate) location: SqliteLocation,
+}
+
+impl Connector<Reader> for ReaderConnector {
+    fn connect(&self, ticket: ConnectTicket<Reader>) {
+        match self.location {
+            SqliteLocation::Memory => ticket.finish(Ok(Reader::Writer)),
+            SqliteLocation::File(_) => start_reader(self.opener.clone(), ticket),
+        }
+    }
+
+    fn discard(&self, conn: Reader, ticket: DiscardTicket<Reader>) {
+        drop(conn);
+        drop(ticket);
+    }
+}
+
+fn start_reader(opener: Opener, ticket: ConnectTicket<Reader>) {
+    let pool = opener.pool();
+    // A reader is leased to one call at a time, so there is never more than one task under way.
+    let (tasks, inbox) = sync_channel::<Task>(1);
+    let (handle, handed) = sync_channel::<ConnectTicket<Reader>>(1);
+    let started = thread::Builder::new().name(format!("{pool}-read")).spawn(move || {
+        let Ok(ticket) = handed.recv() else { return };
+        match opener.open_reader() {
+            Ok(mut conn) => {
+                let alive = Arc::new(AtomicBool::new(true));
+                let _ends = Ends(Arc::clone(&alive));
+                ticket.finish(Ok(Reader::Own { tasks, alive }));
+                serve(&mut conn, &inbox);
+            }
+            Err(error) => ticket.finish(Err(error)),
+        }
+    });
+    match started {
+        // The thread waits for nothing else; should it have died, the ticket reports that by being dropped.
+        Ok(_) => drop(handle.send(ticket)),
+        Err(error) => ticket.finish(Err(opener_failed(&pool, &error))),
+    }
+}
+
+/// Says that a thread has ended, however it ends.
+struct Ends(Arc<AtomicBool>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -98,7 +143,7 @@ fn serve(conn: &mut SqliteConnection, inbox: &Receiver<Task>) {
 pub(crate) fn read_task<T, F>(f: F, gate: Gate, answer: oneshot::Sender<Result<T, DatabaseError>>) -> Task
 where
     T: Send + 'static,
-    F: FnOnce(&mut SqliteConnection) -> Result<T, diesel::result::Error> + Send + 'static,
+    F: FnOnce(&mut SqliteConnection) -> Result<T, DatabaseError> + Send + 'static,
 {
     Box::new(move |conn| {
         if answer.is_closed() || !gate.begin() {
@@ -107,7 +152,7 @@ where
         let outcome = catch_unwind(AssertUnwindSafe(|| f(conn)));
         end_transactions(conn);
         let outcome = match outcome {
-            Ok(result) => result.map_err(|error| statement_error(&error)),
+            Ok(result) => result,
             Err(payload) => Err(panic_error(&*payload)),
         };
         // A caller that has gone needs no answer.

@@ -8,17 +8,20 @@ use diesel::sql_types::Text;
 use diesel::{QueryableByName, RunQueryDsl, SqliteConnection};
 use wavequill_kernel::InvalidValue;
 
+use crate::adapters::instrument::Watch;
 use crate::config::{SqliteConfig, SqliteLocation};
+use crate::recorder::QueryRecorder;
 use crate::{ConnectFailure, DatabaseError};
 
 /// Knows how to open connections to one database.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Opener {
     pool: Arc<str>,
     location: SqliteLocation,
     url: String,
     busy_timeout_ms: u128,
     journal_size_limit_bytes: u64,
+    recorder: Arc<QueryRecorder>,
 }
 
 #[derive(QueryableByName)]
@@ -28,13 +31,18 @@ struct JournalMode {
 }
 
 impl Opener {
-    pub(crate) fn new(config: &SqliteConfig, pool: Arc<str>) -> Result<Self, DatabaseError> {
+    pub(crate) fn new(
+        config: &SqliteConfig,
+        pool: Arc<str>,
+        recorder: Arc<QueryRecorder>,
+    ) -> Result<Self, DatabaseError> {
         Ok(Self {
             pool,
             location: config.location.clone(),
             url: url_of(&config.location)?,
             busy_timeout_ms: config.busy_timeout.as_millis(),
             journal_size_limit_bytes: config.journal_size_limit_bytes,
+            recorder,
         })
     }
 
@@ -44,6 +52,16 @@ impl Opener {
 
     /// The connection that writes; it makes the file and turns on its write-ahead log.
     pub(crate) fn open_writer(&self) -> Result<SqliteConnection, DatabaseError> {
+        Ok(self.watched(self.set_up_writer()?))
+    }
+
+    fn watched(&self, mut conn: SqliteConnection) -> SqliteConnection {
+        // The lane knows by itself whether a statement runs: here only what statements take is of interest.
+        conn.set_instrumentation(Watch::new(Arc::default(), Arc::clone(&self.recorder), None));
+        conn
+    }
+
+    fn set_up_writer(&self) -> Result<SqliteConnection, DatabaseError> {
         let mut conn = self.establish()?;
         if let SqliteLocation::File(_) = self.location {
             let mode = diesel::sql_query("PRAGMA journal_mode = WAL")
@@ -68,7 +86,7 @@ impl Opener {
     pub(crate) fn open_reader(&self) -> Result<SqliteConnection, DatabaseError> {
         let mut conn = self.establish()?;
         self.set(&mut conn, "PRAGMA query_only = ON")?;
-        Ok(conn)
+        Ok(self.watched(conn))
     }
 
     fn establish(&self) -> Result<SqliteConnection, DatabaseError> {

@@ -4,8 +4,8 @@ use diesel::connection::SimpleConnection;
 use diesel::sql_types::{BigInt, Text};
 use diesel::{OptionalExtension, QueryableByName, RunQueryDsl, SqliteConnection};
 
-use super::errors::statement_error;
 use crate::DatabaseError;
+use crate::adapters::errors::statement_error;
 use crate::schema::{Applied, checksum, missing_steps};
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS wavequill_schema (

@@ -12,10 +12,11 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use wavequill_kernel::{Clock, SystemClock};
 
-/// Wakes whoever has waited long enough. Its thread starts when it is first needed, and ends with it.
-#[derive(Debug, Default)]
+use crate::pool_core::system_now;
+
+/// Wakes whoever has waited long enough, and calls `tick` from time to time. Its thread ends with it.
+#[derive(Debug)]
 pub(crate) struct Timer {
     shared: Arc<Shared>,
 }
@@ -31,7 +32,6 @@ struct State {
     /// By time, then by a number that tells equal times apart.
     waiting: BTreeMap<Key, Waker>,
     next: u64,
-    running: bool,
     ended: bool,
 }
 
@@ -46,9 +46,21 @@ pub(crate) struct Sleep {
 }
 
 impl Timer {
+    /// Starts the thread. A `tick` that returns `false` is the last.
+    pub(crate) fn start(
+        name: String,
+        every: Duration,
+        tick: impl Fn() -> bool + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let serving = Arc::clone(&shared);
+        thread::Builder::new().name(name).spawn(move || serving.serve(every, tick))?;
+        Ok(Self { shared })
+    }
+
     /// The time that deadlines are counted in.
     pub(crate) fn now() -> Duration {
-        SystemClock.monotonic()
+        system_now()
     }
 
     /// A future that ends at `at`, which is counted as [`now`](Self::now) is.
@@ -65,23 +77,32 @@ impl Drop for Timer {
 }
 
 impl Shared {
-    fn serve(&self) {
+    fn serve(&self, every: Duration, tick: impl Fn() -> bool) {
+        let mut next_tick = Timer::now() + every;
+        let mut ticking = true;
         let mut state = self.state.lock();
         while !state.ended {
             let now = Timer::now();
             if let Some(waker) = state.pop_due(now) {
                 MutexGuard::unlocked(&mut state, || waker.wake());
-                continue;
-            }
-            match state.waiting.keys().next() {
-                Some(&(at, _)) => {
-                    self.changed.wait_for(&mut state, at.saturating_sub(now));
-                }
-                None => self.changed.wait(&mut state),
+            } else if ticking && now >= next_tick {
+                next_tick = now + every;
+                ticking = MutexGuard::unlocked(&mut state, &tick);
+            } else {
+                let first = state.waiting.keys().next().map(|&(at, _)| at);
+                let until = if ticking {
+                    first.map_or(next_tick, |at| at.min(next_tick))
+                } else {
+                    first.unwrap_or(FOREVER)
+                };
+                self.changed.wait_for(&mut state, until.saturating_sub(now).min(FOREVER));
             }
         }
     }
 }
+
+/// A wait that a change ends in any case.
+const FOREVER: Duration = Duration::from_secs(86_400);
 
 impl State {
     fn pop_due(&mut self, now: Duration) -> Option<Waker> {
@@ -105,12 +126,7 @@ impl Future for Sleep {
             self.key = Some(key);
         }
         state.waiting.insert(key, cx.waker().clone());
-        if !state.running {
-            let serving = Arc::clone(&shared);
-            // Without a thread, which only a machine at its limits refuses, calls wait as long as it takes.
-            state.running =
-                thread::Builder::new().name("sqlite-timer".to_owned()).spawn(move || serving.serve()).is_ok();
-        } else if state.waiting.keys().next() == Some(&key) {
+        if state.waiting.keys().next() == Some(&key) {
             shared.changed.notify_one();
         }
         Poll::Pending
@@ -131,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn sleeps_end_in_the_order_of_their_times_and_dropped_ones_are_forgotten() {
-        let timer = Timer::default();
+        let timer = Timer::start("timer".to_owned(), Duration::from_millis(1), || false).unwrap();
         let now = Timer::now();
         let late = timer.sleep_until(now + Duration::from_millis(8));
         let early = timer.sleep_until(now + Duration::from_millis(2));

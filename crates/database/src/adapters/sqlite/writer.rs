@@ -8,11 +8,11 @@ use std::thread;
 
 use diesel::SqliteConnection;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::errors::{panic_error, statement_error};
 use super::lane::{Gate, Task, depth, end_transactions, opener_failed};
 use super::open::Opener;
+use crate::adapters::errors::{panic_error, statement_error};
 use crate::config::SqliteConfig;
 use crate::{DatabaseError, Durability};
 
@@ -147,25 +147,30 @@ impl Writer {
     pub(crate) async fn start(
         opener: Opener,
         config: &SqliteConfig,
-    ) -> Result<mpsc::Sender<Job>, DatabaseError> {
+    ) -> Result<(mpsc::Sender<Job>, watch::Receiver<()>), DatabaseError> {
         let (sender, inbox) = mpsc::channel(config.write_queue as usize);
+        let (ends, ended) = watch::channel(());
         let (ready, opened) = oneshot::channel();
         let group_limit = config.group_limit as usize;
         let pool = opener.pool();
         thread::Builder::new()
             .name(format!("{pool}-write"))
-            .spawn(move || match opener.open_writer() {
-                Ok(conn) => {
-                    if ready.send(Ok(())).is_ok() {
-                        Self { conn, inbox, waiting: VecDeque::new(), group_limit, synchronous: None }
-                            .serve();
+            .spawn(move || {
+                // Dropped with the thread, however it ends.
+                let _ends = ends;
+                match opener.open_writer() {
+                    Ok(conn) => {
+                        let waiting = VecDeque::new();
+                        if ready.send(Ok(())).is_ok() {
+                            Self { conn, inbox, waiting, group_limit, synchronous: None }.serve();
+                        }
                     }
+                    Err(error) => drop(ready.send(Err(error))),
                 }
-                Err(error) => drop(ready.send(Err(error))),
             })
             .map_err(|error| opener_failed(&pool, &error))?;
         opened.await.map_err(|_| DatabaseError::Closed { pool })??;
-        Ok(sender)
+        Ok((sender, ended))
     }
 
     fn serve(mut self) {

@@ -1,0 +1,17 @@
+//! Tests of the context as its users see it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests: a failure is a panic that says where"
+)]
+
+mod bad_input;
+mod cuts;
+mod ending;
+mod fixtures;
+mod plans;
+mod retrying;
+mod running;
+mod support;
