@@ -8,4 +8,5 @@
 )]
 
 mod chromium;
+mod conformance;
 mod promtool;
