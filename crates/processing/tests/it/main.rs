@@ -12,6 +12,8 @@ mod cuts;
 mod ending;
 mod fixtures;
 mod plans;
+mod resuming;
 mod retrying;
 mod running;
 mod support;
+mod whole;
