@@ -15,5 +15,6 @@ mod plans;
 mod resuming;
 mod retrying;
 mod running;
+mod seams;
 mod support;
 mod whole;
