@@ -122,6 +122,7 @@ impl TranscriptAssembler {
             gaps,
             warnings,
             reused: report.audio_reused(),
+            chunks: report.results.len() as u64,
             costs: report.costs,
         })
     }

@@ -115,6 +115,7 @@ impl HeardSegment {
 
 /// What a Whisper model says about a segment, by OpenAI's names. What a server leaves out is zero or empty.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SegmentStats {
     /// The tokens of the text.
     pub tokens: Vec<u32>,

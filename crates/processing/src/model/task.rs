@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{AudioChunk, ChunkPlan, NoopRunJournal, RunJournal};
+use crate::{AudioChunk, ChunkPlan, NoopRunJournal, RunJournal, TranscriptStore};
 
 /// Names a task within its run. Sorted as the recording is, as long as no chunk was split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +94,7 @@ pub struct TaskSource {
     pub(crate) tasks: Box<dyn Iterator<Item = ProcessingTask> + Send>,
     pub(crate) totals: TaskTotals,
     pub(crate) journal: Arc<dyn RunJournal>,
+    pub(crate) store: Option<Arc<dyn TranscriptStore>>,
     pub(crate) deadline: Option<Duration>,
 }
 
@@ -118,13 +119,27 @@ impl TaskSource {
 
     /// Tasks that are made when there is room for them. Their ids must differ.
     pub fn lazy(tasks: impl Iterator<Item = ProcessingTask> + Send + 'static, totals: TaskTotals) -> Self {
-        Self { tasks: Box::new(tasks), totals, journal: Arc::new(NoopRunJournal), deadline: None }
+        Self {
+            tasks: Box::new(tasks),
+            totals,
+            journal: Arc::new(NoopRunJournal),
+            store: None,
+            deadline: None,
+        }
     }
 
     /// Keeps what is finished in `journal`, and asks for nothing that it has already. Default: [`NoopRunJournal`].
     #[must_use]
     pub fn with_journal(mut self, journal: Arc<dyn RunJournal>) -> Self {
         self.journal = journal;
+        self
+    }
+
+    /// Keeps each finished chunk of this run in `store`, and asks for nothing that is in it. Default: the orchestrator's
+    /// own.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn TranscriptStore>) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -141,6 +156,7 @@ impl fmt::Debug for TaskSource {
         f.debug_struct("TaskSource")
             .field("totals", &self.totals)
             .field("journal", &self.journal)
+            .field("store", &self.store)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }

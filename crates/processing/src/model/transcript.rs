@@ -7,6 +7,7 @@ use crate::{Gap, RunCosts, SampleIndex, SampleRate, SampleSpan, SegmentStats};
 /// The transcript of a whole recording. Positions are on its sample clock; the [outputs](crate::OutputFormat) give
 /// seconds.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Transcript {
     /// All of the text: the words, joined.
     pub text: String,
@@ -26,6 +27,8 @@ pub struct Transcript {
     pub warnings: Vec<String>,
     /// Audio whose words were known already.
     pub reused: Duration,
+    /// How many chunks it was heard in.
+    pub chunks: u64,
     /// What it took.
     pub costs: RunCosts,
 }
@@ -54,6 +57,7 @@ impl Transcript {
 
 /// One word of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Word {
     spaced: String,
     /// When it is said.
@@ -88,6 +92,7 @@ impl Word {
 
 /// A stretch of a transcript: a sentence or so.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Segment {
     /// When it is said.
     pub span: SampleSpan,

@@ -29,6 +29,7 @@ pub(crate) fn transcript_of(words: &[(&str, u64, u64)]) -> Transcript {
         gaps: Vec::new(),
         warnings: Vec::new(),
         reused: Duration::ZERO,
+        chunks: 1,
         costs: RunCosts::default(),
     }
 }

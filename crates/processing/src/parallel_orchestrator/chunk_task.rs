@@ -161,7 +161,7 @@ async fn known(run: &RunState, task: &ProcessingTask) -> Known {
             return Known::Failed(error);
         }
     }
-    let found = run.engine.store.find(&[hash]).await;
+    let found = run.store.find(&[hash]).await;
     run.engine.metrics.stage(Stage::Find, started.elapsed());
     match found.map(|found| found.into_iter().next().flatten()) {
         Ok(Some(heard)) => Known::Heard(heard, Origin::Store),
@@ -190,7 +190,7 @@ async fn keep(run: &RunState, task: &ProcessingTask, heard: &ChunkTranscript, or
         record(run, JournalEntry::Finished { task: task.id, chunk: task.chunk.content_hash(), heard }).await;
     }
     // A run that was killed between the two has it in the journal only.
-    if origin != Origin::Store && run.engine.store.keep(&task.chunk, heard).await.is_err() {
+    if origin != Origin::Store && run.store.keep(&task.chunk, heard).await.is_err() {
         run.engine.metrics.not_kept(Keeper::Store);
         run.count_store_error();
     }

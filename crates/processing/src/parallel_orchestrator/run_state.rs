@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Engine;
 use crate::{
     AudioChunk, ByteSize, ChunkProcessor, ChunkResult, Origin, ProcessingError, ProgressSender,
-    ProgressWatch, RunControl, RunCosts, RunJournal, TaskId, TaskSource, TooLarge,
+    ProgressWatch, RunControl, RunCosts, RunJournal, TaskId, TaskSource, TooLarge, TranscriptStore,
 };
 
 /// What the tasks of one run share.
@@ -21,6 +21,7 @@ pub(crate) struct RunState {
     pub(crate) engine: Arc<Engine>,
     pub(crate) by: Arc<dyn ChunkProcessor>,
     pub(crate) journal: Arc<dyn RunJournal>,
+    pub(crate) store: Arc<dyn TranscriptStore>,
     pub(crate) progress: ProgressSender,
     pub(crate) started: Instant,
     /// When it ends at the latest.
@@ -84,7 +85,9 @@ impl RunState {
             // A deadline that no clock can show is none.
             started.checked_add(given).map(|at| Deadline { at, given })
         });
+        let store = tasks.store.as_ref().unwrap_or(&engine.store).clone();
         Arc::new(Self {
+            store,
             engine,
             by,
             journal: Arc::clone(&tasks.journal),
