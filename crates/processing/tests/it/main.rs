@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod contracts;
 mod cuts;
 mod ending;
 mod fixtures;

@@ -161,7 +161,7 @@ async fn a_finished_run_that_is_started_again_sends_nothing() {
 
 /// Keeps in memory, as long as it is told to.
 #[derive(Debug, Default)]
-struct MemoryStore {
+pub(crate) struct MemoryStore {
     kept: Mutex<BTreeMap<ContentHash, ChunkTranscript>>,
     broken: AtomicBool,
 }
