@@ -8,7 +8,7 @@ use wavequill::processing::{OutputFormat, Transcript};
 
 /// Transcribes recordings over an OpenAI-compatible speech API, as fast as its quota allows, and never pays twice.
 #[derive(Debug, Parser)]
-#[command(name = "transcribe", version, after_help = EXIT_STATUS)]
+#[command(name = "transcribe", version, after_help = EXIT_STATUS, args_override_self = true)]
 pub(crate) struct Args {
     /// The recordings: WAV, FLAC or MP3 files.
     #[arg(required_unless_present = "write_tones", value_name = "AUDIO")]

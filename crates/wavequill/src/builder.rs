@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use wavequill_caching::MemoryStore;
+use wavequill_caching::adapters::SqliteCacheStore;
 use wavequill_caching::ports::CachePorts;
 use wavequill_caching::{
     CacheConfig, ContentAddresser, MultiLevelCache, RequestSpec, Sha256ContentAddresser,
@@ -390,8 +390,7 @@ impl WavequillBuilder {
     }
 
     async fn cache(&self, pool: &SqlitePool) -> Result<MultiLevelCache, WavequillError> {
-        let _ = pool;
-        let store = MemoryStore::new();
+        let store = SqliteCacheStore::open(pool.clone()).await?.with_clock(Arc::clone(&self.clock));
         let ports = CachePorts::on(Arc::new(store));
         Ok(MultiLevelCache::with_clock(CacheConfig::default(), ports, Arc::clone(&self.clock))?)
     }
