@@ -5,6 +5,7 @@ mod conformance;
 mod erasure;
 mod levels;
 mod nodes;
+mod redis;
 mod sqlite;
 mod warming;
 
