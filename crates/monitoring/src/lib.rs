@@ -22,6 +22,10 @@ pub mod testing;
 
 pub use adapters::channel_alert_sink::ChannelAlertSink;
 pub use adapters::file_alert_state_store::FileAlertStateStore;
+#[cfg(feature = "fred")]
+pub use adapters::fred::{RedisExchangeConfig, RedisSnapshotExchange};
+#[cfg(feature = "otlp")]
+pub use adapters::otlp::OtlpExporter;
 pub use adapters::tracing_alert_sink::TracingAlertSink;
 pub use adapters::webhook_alert_sink::WebhookAlertSink;
 pub use aggregator::Aggregator;

@@ -1,6 +1,7 @@
 //! Monitoring against what others run: Prometheus' own tools, real files.
 
 #![expect(
+    clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
@@ -10,3 +11,5 @@
 mod chromium;
 mod conformance;
 mod promtool;
+#[cfg(feature = "fred")]
+mod redis;
