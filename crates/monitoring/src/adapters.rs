@@ -10,3 +10,8 @@ pub(crate) mod otlp;
 pub(crate) mod protobuf;
 pub(crate) mod tracing_alert_sink;
 pub(crate) mod webhook_alert_sink;
+
+pub use channel_alert_sink::ChannelAlertSink;
+pub use file_alert_state_store::FileAlertStateStore;
+pub use tracing_alert_sink::TracingAlertSink;
+pub use webhook_alert_sink::WebhookAlertSink;

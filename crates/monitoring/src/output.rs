@@ -9,8 +9,11 @@ use crate::model::snapshot::{MetricDescription, MetricsSnapshot};
 
 pub(crate) mod exposition;
 pub(crate) mod families;
-pub(crate) mod prometheus_rules;
-pub(crate) mod stats;
+mod prometheus_rules;
+mod stats;
+
+pub use prometheus_rules::prometheus_rules;
+pub use stats::{HistogramStats, SeriesStats, Stats};
 
 /// How metrics are written for a scraper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

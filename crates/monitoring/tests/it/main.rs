@@ -1,7 +1,6 @@
 //! Monitoring against what others run: Prometheus' own tools, real files.
 
 #![expect(
-    clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,

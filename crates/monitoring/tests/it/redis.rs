@@ -9,7 +9,11 @@ use wavequill_monitoring::{
     SnapshotExchange, Tick,
 };
 
-#[expect(clippy::disallowed_methods, reason = "where the private server is, only the environment knows")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    reason = "where the private server is, only the environment knows; without it there is nothing to test"
+)]
 fn config() -> RedisExchangeConfig {
     let url = std::env::var("WAVEQUILL_TEST_REDIS_URL")
         .expect("WAVEQUILL_TEST_REDIS_URL is not set: run cargo xtask test, which starts a private Redis");
