@@ -10,3 +10,5 @@
 mod chromium;
 mod conformance;
 mod promtool;
+#[cfg(feature = "fred")]
+mod redis;
