@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use self::origin_pool::{OriginPool, Slot};
+use self::origin_pool::{OriginPool, Position, Slot};
 use crate::config::ConnectionPoolConfig;
 use crate::connection_pool_manager::{ConnectionPoolManager, StreamPermit};
 use crate::error::{ExternalError, Phase};
@@ -32,8 +32,8 @@ use crate::ports::HttpTransport;
 /// Opens a connection more when all are full, picks the one with room and the least to upload, and sends again what a
 /// peer provably never processed.
 ///
-/// Today it retires a connection that has become too old as soon as its streams have ended; it does not open the
-/// successor beforehand, and it does not learn how many requests a peer allows on one connection.
+/// It learns after how many requests a peer ends a connection, and retires it one before. Today it does so, and retires
+/// a connection that has become too old, without opening the successor beforehand.
 ///
 /// ```
 /// # #[cfg(feature = "hyper")] {
@@ -105,7 +105,12 @@ impl Http2ConnectionPoolManager {
         tasks.spawn(task);
     }
 
-    async fn slot(&self, origin: &Origin, body_bytes: u64) -> Result<Slot, ExternalError> {
+    async fn slot(
+        &self,
+        origin: &Origin,
+        body_bytes: u64,
+        position: Position,
+    ) -> Result<Slot, ExternalError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(ExternalError::Closed);
         }
@@ -113,7 +118,7 @@ impl Http2ConnectionPoolManager {
         if let Some(slot) = pool.try_slot(body_bytes) {
             return Ok(slot);
         }
-        let mut waiter = pool.enqueue(body_bytes);
+        let mut waiter = pool.enqueue(body_bytes, position);
         self.open_wanted(&pool);
         let deadline = Instant::now() + self.config.stream_wait;
         loop {
@@ -144,7 +149,7 @@ impl ConnectionPoolManager for Http2ConnectionPoolManager {
     }
 
     async fn stream(&self, origin: &Origin, body_bytes: u64) -> Result<StreamPermit, ExternalError> {
-        let slot = self.slot(origin, body_bytes).await?;
+        let slot = self.slot(origin, body_bytes, Position::Back).await?;
         Ok(StreamPermit::new(origin.clone(), Box::new(slot)))
     }
 
@@ -167,7 +172,7 @@ impl ConnectionPoolManager for Http2ConnectionPoolManager {
                     self.metrics.replay(cause);
                     self.pool(&origin).count_replay();
                     tracing::debug!(target: "wavequill::external", ?cause, %origin, "a request is sent again");
-                    slot = self.slot(&origin, request.body.len()).await?;
+                    slot = self.slot(&origin, request.body.len(), Position::Front).await?;
                 }
                 _ => return Err(failed.error),
             }

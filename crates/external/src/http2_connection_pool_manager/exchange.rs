@@ -45,6 +45,7 @@ pub(super) async fn exchange(
     match answered {
         Ok(response) => {
             let HttpResponse { status, headers, body } = response;
+            slot.answered();
             let body = PooledBody::new(body, slot, meter, status, config.body_idle, Arc::clone(metrics));
             Ok(HttpResponse { status, headers, body: Box::new(body) })
         }
@@ -110,6 +111,9 @@ fn judged(mut failed: LinkError, meter: &UploadMeter, slot: &Slot) -> LinkError 
     }
     if !meter.is_touched() && !matches!(failed.error, ExternalError::Timeout { .. }) {
         failed.replay.get_or_insert(ReplayCause::Unsent);
+    }
+    if matches!(failed.replay, Some(ReplayCause::GoAway | ReplayCause::Unsent)) {
+        slot.turned_away();
     }
     if failed.replay.is_some() || !meter.is_done() {
         failed.processed = Processed::No;

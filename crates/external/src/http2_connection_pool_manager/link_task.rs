@@ -29,7 +29,7 @@ pub(super) async fn run(
         opened.send(()).ok();
     }
     let mut settled = Some(Instant::now() + SETTLING);
-    let mut ours = None;
+    let (mut ours, mut by_peer) = (None, None);
     loop {
         let Some(age) = pool.idle_and_age(id) else { return };
         let oldest = age.opened_at + pool.config().max_age;
@@ -37,20 +37,19 @@ pub(super) async fn run(
         let wake = settled.map_or(retire, |settled| settled.min(retire));
         tokio::select! {
             next = link.changed(state) => {
-                let announced = next.phase == LinkPhase::Draining && state.phase == LinkPhase::Open;
-                if announced && ours.is_none() {
-                    pool.count_goaway();
+                let announced = next.phase != LinkPhase::Open && state.phase == LinkPhase::Open;
+                if announced && pool.drains_by_peer(id) {
+                    by_peer = Some(if next.phase == LinkPhase::Draining { CloseCause::Goaway } else { CloseCause::Error });
                 }
                 state = next;
                 pool.update(id, next);
                 if next.phase == LinkPhase::Closed {
-                    let by_peer = if announced { CloseCause::Goaway } else { CloseCause::Error };
-                    pool.remove(id, ours.unwrap_or(by_peer));
+                    pool.remove(id, ours.or(by_peer).unwrap_or(CloseCause::Goaway));
                     return;
                 }
             }
             () = emptied.notified(), if state.phase == LinkPhase::Draining || ours.is_some() => {
-                pool.remove(id, ours.unwrap_or(CloseCause::Goaway));
+                pool.remove(id, ours.or(by_peer).unwrap_or(CloseCause::Goaway));
                 return;
             }
             () = sleep_until(wake) => {
@@ -61,9 +60,8 @@ pub(super) async fn run(
                 } else if retire <= now && ours.is_none() {
                     // A request may have come since: its stream goes on, the link ends after it.
                     ours = Some(if oldest <= now { CloseCause::Age } else { CloseCause::Idle });
-                    link.drain();
+                    pool.retire(id);
                     state = link.state();
-                    pool.update(id, state);
                 } else if ours.is_some() {
                     // Draining: woken by the last stream.
                     emptied.notified().await;

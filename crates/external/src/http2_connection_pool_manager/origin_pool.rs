@@ -35,6 +35,15 @@ struct Entry {
     streams: usize,
     /// Bytes that these streams have to upload.
     bytes: u64,
+    /// Requests that it was given, and those that were answered.
+    granted: u64,
+    answered: u64,
+    /// Whether the peer announced its end while it was in use, which may be because of their number.
+    ended_in_use: bool,
+    /// Whether we take it out of use.
+    retired: bool,
+    /// Whether it has turned a request away, so that its end is near even if its state does not say so yet.
+    turned_away: bool,
     opened_at: Instant,
     idle_since: Instant,
     /// Wakes the link's task once a draining link has no streams left.
@@ -42,9 +51,11 @@ struct Entry {
 }
 
 impl Entry {
-    fn room(&self, bound: usize) -> usize {
-        if self.state.phase == LinkPhase::Open {
-            self.state.max_streams.min(bound).saturating_sub(self.streams)
+    fn room(&self, bounds: Bounds) -> usize {
+        if self.state.phase == LinkPhase::Open && !self.turned_away {
+            let left = bounds.requests.map_or(u64::MAX, |most| most.saturating_sub(self.granted));
+            let streams = self.state.max_streams.min(bounds.streams).saturating_sub(self.streams);
+            streams.min(usize::try_from(left).unwrap_or(usize::MAX))
         } else {
             0
         }
@@ -52,10 +63,26 @@ impl Entry {
 
     fn is_settling(&self, now: Instant) -> bool {
         self.state.phase == LinkPhase::Open
+            && !self.turned_away
             && self.state.max_streams <= 1
             && self.link.protocol() == Protocol::Http2
             && now.saturating_duration_since(self.opened_at) < SETTLING
     }
+}
+
+/// What bounds a link.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    streams: usize,
+    requests: Option<u64>,
+}
+
+/// Where one that waits stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Position {
+    Back,
+    /// Its turn had come already.
+    Front,
 }
 
 struct Waiting {
@@ -79,6 +106,9 @@ struct State {
     burst: usize,
     next_id: u64,
     paused_until: Option<Instant>,
+    /// After how many requests the peer ends a link: believed once two links in a row ended after the same number.
+    requests_per_link: Option<u64>,
+    last_end: Option<u64>,
     closed: bool,
     stats: OriginStats,
 }
@@ -118,24 +148,43 @@ impl OriginPool {
     }
 
     fn reserve(self: &Arc<Self>, state: &mut State, bytes: u64) -> Option<Slot> {
-        let bound = self.config.max_streams_per_connection;
+        let bounds = self.bounds(state);
+        for entry in &mut state.links {
+            // The link's task may not have heard yet what the link says already.
+            entry.state = entry.link.state();
+        }
         let entry = state
             .links
             .iter_mut()
-            .filter(|entry| entry.room(bound) > 0)
+            .filter(|entry| entry.room(bounds) > 0)
             .min_by_key(|entry| (entry.bytes, entry.streams))?;
         entry.streams += 1;
         entry.bytes += bytes;
+        entry.granted += 1;
+        if bounds.requests.is_some_and(|most| entry.granted >= most) {
+            // The peer would end it with the next request: it makes place for its successor now.
+            entry.retired = true;
+            entry.link.drain();
+            entry.state = entry.link.state();
+        }
         Some(Slot { pool: Arc::clone(self), id: entry.id, link: Arc::clone(&entry.link), bytes })
     }
 
-    pub(super) fn enqueue(self: &Arc<Self>, bytes: u64) -> Waiter {
+    fn bounds(&self, state: &State) -> Bounds {
+        Bounds { streams: self.config.max_streams_per_connection, requests: state.requests_per_link }
+    }
+
+    pub(super) fn enqueue(self: &Arc<Self>, bytes: u64, position: Position) -> Waiter {
         let (grant, granted) = oneshot::channel();
         let id = {
             let mut state = self.state.lock();
             state.next_id += 1;
             let id = state.next_id;
-            state.waiting.push_back(Waiting { id, bytes, grant });
+            let waiting = Waiting { id, bytes, grant };
+            match position {
+                Position::Back => state.waiting.push_back(waiting),
+                Position::Front => state.waiting.push_front(waiting),
+            }
             id
         };
         // A link may have become free between the first look and now.
@@ -184,7 +233,7 @@ impl OriginPool {
 
     /// Links that count against the bound: a draining one makes place for its successor.
     fn live(&self, state: &State) -> usize {
-        let live = state.links.iter().filter(|entry| entry.state.phase == LinkPhase::Open).count();
+        let live = state.links.iter().filter(|e| e.state.phase == LinkPhase::Open && !e.turned_away).count();
         // Draining links are bounded too, or a peer that ends each connection at once could make us open without end.
         live.max(state.links.len().saturating_sub(self.config.max_connections_per_origin))
     }
@@ -211,13 +260,12 @@ impl OriginPool {
         let mut open: Vec<_> = {
             let state = self.state.lock();
             let open = state.links.iter().filter(|entry| entry.state.phase == LinkPhase::Open);
-            open.map(|entry| (entry.streams, entry.id, Arc::clone(&entry.link))).collect()
+            open.map(|entry| (entry.streams, entry.id)).collect()
         };
-        open.sort_by_key(|(streams, id, _)| (*streams, *id));
+        open.sort_unstable();
         let excess = open.len().saturating_sub(connections);
-        for (_, id, link) in open.into_iter().take(excess) {
-            link.drain();
-            self.update(id, link.state());
+        for (_, id) in open.into_iter().take(excess) {
+            self.retire(id);
         }
     }
 
@@ -247,6 +295,11 @@ impl OriginPool {
                 state: link.state(),
                 streams: 0,
                 bytes: 0,
+                granted: 0,
+                answered: 0,
+                ended_in_use: false,
+                retired: false,
+                turned_away: false,
                 opened_at: now,
                 idle_since: now,
                 emptied: Arc::clone(&emptied),
@@ -288,9 +341,40 @@ impl OriginPool {
         self.dispatch();
     }
 
-    /// The peer has announced the end of a link.
-    pub(super) fn count_goaway(&self) {
-        self.state.lock().stats.goaways += 1;
+    /// A link drains: whether that was announced by the peer.
+    pub(super) fn drains_by_peer(&self, id: u64) -> bool {
+        let mut state = self.state.lock();
+        let Some(entry) = state.links.iter_mut().find(|entry| entry.id == id) else { return false };
+        if entry.retired {
+            return false;
+        }
+        entry.ended_in_use = entry.streams > 0;
+        state.stats.goaways += 1;
+        true
+    }
+
+    /// Takes a link out of use.
+    pub(super) fn retire(self: &Arc<Self>, id: u64) {
+        let link = {
+            let mut state = self.state.lock();
+            let Some(entry) = state.links.iter_mut().find(|entry| entry.id == id) else { return };
+            entry.retired = true;
+            Arc::clone(&entry.link)
+        };
+        link.drain();
+        self.update(id, link.state());
+    }
+
+    fn turned_away(&self, id: u64) {
+        if let Some(entry) = self.state.lock().links.iter_mut().find(|entry| entry.id == id) {
+            entry.turned_away = true;
+        }
+    }
+
+    fn answered(&self, id: u64) {
+        if let Some(entry) = self.state.lock().links.iter_mut().find(|entry| entry.id == id) {
+            entry.answered += 1;
+        }
     }
 
     pub(super) fn count_replay(&self) {
@@ -312,6 +396,12 @@ impl OriginPool {
             let at = state.links.iter().position(|entry| entry.id == id);
             let gone = at.map(|at| state.links.swap_remove(at));
             state.stats.retired += u64::from(gone.is_some());
+            if let Some(gone) = gone.as_ref().filter(|gone| gone.ended_in_use && gone.answered > 1) {
+                if state.last_end == Some(gone.answered) {
+                    state.requests_per_link = Some(gone.answered);
+                }
+                state.last_end = Some(gone.answered);
+            }
             (gone, state.links.is_empty())
         };
         if gone.is_some() {
@@ -345,12 +435,12 @@ impl OriginPool {
 
     pub(super) fn stats(&self) -> OriginStats {
         let state = self.state.lock();
-        let bound = self.config.max_streams_per_connection;
+        let bounds = self.bounds(&state);
         OriginStats {
             size: state.links.len(),
             opening: state.opening,
             checked_out: state.links.iter().map(|entry| entry.streams).sum(),
-            checked_in: state.links.iter().map(|entry| entry.room(bound)).sum(),
+            checked_in: state.links.iter().map(|entry| entry.room(bounds)).sum(),
             overflow: state.waiting.len(),
             ..state.stats
         }
@@ -387,15 +477,14 @@ impl OriginPool {
         let (waiting, links): (Vec<_>, Vec<_>) = {
             let mut state = self.state.lock();
             state.closed = true;
-            let links = state.links.iter().map(|entry| (entry.id, Arc::clone(&entry.link))).collect();
+            let links = state.links.iter().map(|entry| entry.id).collect();
             (state.waiting.drain(..).collect(), links)
         };
         for waiting in waiting {
             drop(waiting.grant.send(Err(ExternalError::Closed)));
         }
-        for (id, link) in links {
-            link.drain();
-            self.update(id, link.state());
+        for id in links {
+            self.retire(id);
         }
     }
 
@@ -439,8 +528,17 @@ impl Slot {
 
     /// Takes the link out of use once its streams have ended.
     pub(super) fn drain_link(&self) {
-        self.link.drain();
-        self.pool.update(self.id, self.link.state());
+        self.pool.retire(self.id);
+    }
+
+    /// The link did not take the request, and will take no other.
+    pub(super) fn turned_away(&self) {
+        self.pool.turned_away(self.id);
+    }
+
+    /// The request was answered.
+    pub(super) fn answered(&self) {
+        self.pool.answered(self.id);
     }
 }
 
