@@ -18,4 +18,5 @@ mod retrying;
 mod running;
 mod seams;
 mod support;
+mod tracing;
 mod whole;
