@@ -20,6 +20,7 @@ mod ports;
 mod recognizing_processor;
 mod seam_timestamp_adjuster;
 mod slowness_admission;
+mod spans;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timestamp_adjuster;

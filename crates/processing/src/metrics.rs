@@ -7,7 +7,7 @@ use metrics::{
     histogram,
 };
 
-use crate::{GapCause, Origin};
+use crate::{AudioFormat, CutQuality, GapCause, Origin};
 
 /// The values of a label, in the order of their variants.
 macro_rules! label {
@@ -26,6 +26,12 @@ macro_rules! label {
     };
 }
 
+label!(/// What kind of file a run's chunks are.
+Format {
+    Wav = "wav", Flac = "flac", Mp3 = "mp3", M4a = "m4a", Ogg = "ogg", Webm = "webm", Other = "other",
+});
+label!(/// Where a chunk was cut.
+    Quality { Pause = "pause", Blind = "blind" });
 label!(/// How a run ended.
     RunOutcome { Done = "done", Gaps = "gaps", Failed = "failed", Refused = "refused", Cancelled = "cancelled" });
 label!(/// How a chunk ended.
@@ -50,6 +56,10 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: Gauge,
     pub(crate) in_flight_bytes: Gauge,
     pub(crate) concurrency_limit: Gauge,
+    files: [[Counter; RunOutcome::ALL.len()]; Format::ALL.len()],
+    file_audio_seconds: Histogram,
+    makespan_ratio: Histogram,
+    cuts: [Counter; Quality::ALL.len()],
     run_seconds: [Histogram; RunOutcome::ALL.len()],
     chunk_seconds: [Histogram; ChunkOutcome::ALL.len()],
     chunk_audio_seconds: [Histogram; Origin::ALL.len()],
@@ -70,6 +80,18 @@ impl Metrics {
             in_flight: gauge!("wavequill_processing_in_flight"),
             in_flight_bytes: gauge!("wavequill_processing_in_flight_bytes"),
             concurrency_limit: gauge!("wavequill_processing_concurrency_limit"),
+            files: Format::ALL.map(|format| {
+                RunOutcome::ALL.map(|outcome| {
+                    counter!(
+                        "wavequill_processing_files_total",
+                        "format" => format.name(), "outcome" => outcome.name()
+                    )
+                })
+            }),
+            file_audio_seconds: histogram!("wavequill_processing_file_audio_seconds"),
+            makespan_ratio: histogram!("wavequill_processing_makespan_ratio"),
+            cuts: Quality::ALL
+                .map(|quality| counter!("wavequill_processing_cuts_total", "quality" => quality.name())),
             run_seconds: RunOutcome::ALL
                 .map(|outcome| histogram!("wavequill_processing_run_seconds", "outcome" => outcome.name())),
             chunk_seconds: ChunkOutcome::ALL
@@ -95,6 +117,33 @@ impl Metrics {
 
     pub(crate) fn run_ended(&self, outcome: RunOutcome, after: Duration) {
         record(&self.run_seconds, outcome as usize, after);
+    }
+
+    /// A run has ended, and with it what was asked for of a recording.
+    pub(crate) fn file_ended(&self, format: Option<AudioFormat>, outcome: RunOutcome, audio: Duration) {
+        let format = match format {
+            Some(AudioFormat::Wav) => Format::Wav,
+            Some(AudioFormat::Flac) => Format::Flac,
+            Some(AudioFormat::Mp3) => Format::Mp3,
+            None => Format::Other,
+        };
+        if let Some(outcomes) = self.files.get(format as usize) {
+            add(outcomes, outcome as usize, 1);
+        }
+        self.file_audio_seconds.record(audio.as_secs_f64());
+    }
+
+    /// How long a run took by the least that was possible.
+    pub(crate) fn makespan(&self, ratio: f64) {
+        self.makespan_ratio.record(ratio);
+    }
+
+    pub(crate) fn cut(&self, quality: CutQuality) {
+        let quality = match quality {
+            CutQuality::Pause => Quality::Pause,
+            CutQuality::Blind => Quality::Blind,
+        };
+        add(&self.cuts, quality as usize, 1);
     }
 
     pub(crate) fn chunk_ended(&self, outcome: ChunkOutcome, after: Duration) {
@@ -144,6 +193,10 @@ fn add(counters: &[Counter], at: usize, count: u64) {
 
 #[rustfmt::skip]
 fn describe() {
+    describe_counter!("wavequill_processing_files_total", Unit::Count, "Recordings whose run has ended, by how.");
+    describe_histogram!("wavequill_processing_file_audio_seconds", Unit::Seconds, "Audio of recordings whose run has ended.");
+    describe_histogram!("wavequill_processing_makespan_ratio", "How long runs that asked for everything took, by the least possible.");
+    describe_counter!("wavequill_processing_cuts_total", Unit::Count, "Cuts, by where they fell.");
     describe_gauge!("wavequill_processing_in_flight", Unit::Count, "Requests on their way.");
     describe_gauge!("wavequill_processing_in_flight_bytes", Unit::Bytes, "Body bytes of the requests on their way.");
     describe_gauge!("wavequill_processing_concurrency_limit", Unit::Count, "How many requests may be on their way.");
@@ -156,4 +209,66 @@ fn describe() {
     describe_histogram!("wavequill_processing_gap_audio_seconds", Unit::Seconds, "Audio that was not heard, by why.");
     describe_counter!("wavequill_processing_seam_words_total", Unit::Count, "Words at seams, by what became of them.");
     describe_counter!("wavequill_processing_keep_errors_total", Unit::Count, "Finished chunks that were not kept, by where.");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use metrics::{Key, KeyName, Metadata, Recorder, SharedString, with_local_recorder};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Names(Mutex<Vec<String>>);
+
+    impl Names {
+        fn add(&self, key: &Key) {
+            let labels: Vec<String> =
+                key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+            self.0.lock().unwrap().push(format!("{}{{{}}}", key.name(), labels.join(",")));
+        }
+    }
+
+    impl Recorder for Names {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            self.add(key);
+            Counter::noop()
+        }
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            self.add(key);
+            Gauge::noop()
+        }
+        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+            self.add(key);
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn every_combination_of_labels_is_there_from_the_start() {
+        let names = Names::default();
+        with_local_recorder(&names, Metrics::register);
+        let names = names.0.into_inner().unwrap();
+        assert!(names.iter().all(|name| name.starts_with("wavequill_processing_")));
+        for expected in [
+            "files_total{format=mp3,outcome=refused}",
+            "makespan_ratio{}",
+            "cuts_total{quality=blind}",
+            "chunk_audio_seconds{origin=journal}",
+            "stage_seconds{stage=align}",
+            "retries_total{cause=audit}",
+            "hedges_total{outcome=won}",
+            "in_flight_bytes{}",
+            "gap_audio_seconds{cause=cut_off}",
+            "seam_words_total{verdict=clamped}",
+            "keep_errors_total{where=journal}",
+        ] {
+            let full = format!("wavequill_processing_{expected}");
+            assert!(names.contains(&full), "{full} is not among {names:?}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::coverage;
 use crate::metrics::{Metrics, SeamVerdict, Stage};
 use crate::model::gap;
+use crate::spans;
 use crate::{
     AlignedPart, ChunkMap, Gap, ProcessingError, RunReport, SampleRate, SampleSpan, SeamTimestampAdjuster,
     TimestampAdjuster, Transcript,
@@ -96,6 +97,7 @@ impl TranscriptAssembler {
         self.metrics.seam_words(SeamVerdict::Clamped, resolved.clamped + fixes.clamped);
         let gaps = report.gaps.clone();
         for gap in &gaps {
+            spans::gap(gap, rate);
             self.metrics.gap(gap.cause, gap.span.duration(rate));
         }
         self.metrics.stage(Stage::Align, started.elapsed());

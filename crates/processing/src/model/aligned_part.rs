@@ -270,11 +270,12 @@ pub(crate) fn hull_of(spans: impl Iterator<Item = SampleSpan>) -> SampleSpan {
 /// A word as it follows another one, which another chunk heard: behind a space, except where the script has none.
 fn joined(before: &str, spaced: &str) -> String {
     let word = spaced.trim_start();
-    let ends = before.trim_end().chars().next_back();
-    let starts = word.chars().next();
+    let ends = before.chars().rfind(|c| c.is_alphanumeric());
+    let starts = word.chars().find(|c| c.is_alphanumeric());
     match (ends, starts) {
-        (Some(a), Some(b)) if !(is_unspaced(a) && is_unspaced(b)) => format!(" {word}"),
-        _ => word.to_owned(),
+        (Some(a), Some(b)) if is_unspaced(a) && is_unspaced(b) => word.to_owned(),
+        _ if word.is_empty() || before.trim().is_empty() => word.to_owned(),
+        _ => format!(" {word}"),
     }
 }
 

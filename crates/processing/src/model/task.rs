@@ -96,6 +96,7 @@ pub struct TaskSource {
     pub(crate) journal: Arc<dyn RunJournal>,
     pub(crate) store: Option<Arc<dyn TranscriptStore>>,
     pub(crate) deadline: Option<Duration>,
+    pub(crate) name: String,
 }
 
 impl TaskSource {
@@ -125,7 +126,15 @@ impl TaskSource {
             journal: Arc::new(NoopRunJournal),
             store: None,
             deadline: None,
+            name: String::new(),
         }
+    }
+
+    /// Says what the run is called in traces. Default: nothing.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// Keeps what is finished in `journal`, and asks for nothing that it has already. Default: [`NoopRunJournal`].

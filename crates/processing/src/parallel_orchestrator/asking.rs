@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use wavequill_kernel::{ErrorClass, Retryable};
 
 use super::run_state::RunState;
 use super::sending::{self, Room, Sent};
 use crate::metrics::{RetryCause, Stage};
+use crate::spans;
 use crate::{
     ChunkTranscript, ErrorScope, Origin, ProcessingError, ProcessingTask, RecognitionError, SplitCause,
     TooLarge,
@@ -62,7 +64,7 @@ pub(super) async fn ask(run: &RunState, task: &ProcessingTask) -> Asked {
             );
         }
         let started = Instant::now();
-        let room = match sending::room(run, task).await {
+        let room = match sending::room(run, task).instrument(spans::stage(Stage::Permit.name())).await {
             Room::Made(room) => room,
             Room::Ended => return Asked::Failed { error: run.unsent(), attempts: tries.sent },
             Room::Refused(error) => return refused(run, error, &tries),

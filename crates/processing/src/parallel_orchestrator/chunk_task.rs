@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::asking::{self, Asked};
 use super::driver::Queued;
 use super::run_state::RunState;
 use crate::metrics::{ChunkOutcome, Keeper, RetryCause, Stage};
+use crate::spans;
 use crate::{
     AudioChunk, ChunkResult, ChunkTranscript, JournalEntry, Origin, ProcessingError, ProcessingTask,
     Recalled, SampleSpan, SplitCause,
@@ -55,6 +57,7 @@ fn note_end(run: &RunState, result: &ChunkResult, again: bool) {
         Err(ProcessingError::Cancelled | ProcessingError::DeadlineExceeded { .. }) => ChunkOutcome::Cancelled,
         Err(_) => ChunkOutcome::Failed,
     };
+    tracing::Span::current().record("outcome", outcome.name());
     metrics.chunk_ended(outcome, result.elapsed);
     if result.outcome.is_ok() {
         metrics.chunk_heard(result.origin, result.task.audio());
@@ -64,7 +67,7 @@ fn note_end(run: &RunState, result: &ChunkResult, again: bool) {
 
 async fn handle(run: &RunState, queued: Queued, started: Instant) -> TaskEnd {
     let task = &queued.task;
-    let mut asked = match scoped(run, known(run, task)).await {
+    let mut asked = match scoped(run, looked_up(run, task)).await {
         Some(Known::Not) => scoped(run, asking::ask(run, task)).await,
         Some(Known::Heard(heard, origin)) => Some(Asked::Heard { heard, origin, attempts: 0 }),
         Some(Known::Split(cause)) => match split(run, &queued, cause).await {
@@ -114,7 +117,10 @@ async fn finish(run: &RunState, queued: &Queued, mut result: ChunkResult) -> Tas
     // The request is over: another one may be made while this one is written.
     let _waiting = run.begin_wait();
     match &result.outcome {
-        Ok(heard) => keep(run, &queued.task, heard, result.origin).await,
+        Ok(heard) => {
+            let span = spans::stage(Stage::Keep.name());
+            keep(run, &queued.task, heard, result.origin).instrument(span).await;
+        }
         Err(ProcessingError::Cancelled | ProcessingError::DeadlineExceeded { .. }) => {}
         Err(error) => {
             let (task, chunk) = (queued.task.id, queued.task.chunk.content_hash());
@@ -124,7 +130,8 @@ async fn finish(run: &RunState, queued: &Queued, mut result: ChunkResult) -> Tas
     let mut pieces = Vec::new();
     if let Ok(heard) = &result.outcome {
         let audit_started = Instant::now();
-        let gaps = scoped(run, run.by.audit(&queued.task, heard)).await.unwrap_or_default();
+        let audit = scoped(run, run.by.audit(&queued.task, heard));
+        let gaps = audit.instrument(spans::stage(Stage::Audit.name())).await.unwrap_or_default();
         if !gaps.is_empty() && !queued.again && !run.is_ending() && run.may_retry() {
             let chunks = scoped(run, run.by.reask(&queued.task, &gaps)).await.unwrap_or_default();
             pieces = pieces_of(run, &queued.task, chunks, true);
@@ -146,6 +153,13 @@ enum Known {
     Heard(ChunkTranscript, Origin),
     Split(SplitCause),
     Failed(ProcessingError),
+}
+
+async fn looked_up(run: &RunState, task: &ProcessingTask) -> Known {
+    let span = spans::stage(Stage::Find.name());
+    let known = known(run, task).instrument(span.clone()).await;
+    span.record("outcome", if matches!(known, Known::Heard(..)) { "hit" } else { "miss" });
+    known
 }
 
 async fn known(run: &RunState, task: &ProcessingTask) -> Known {

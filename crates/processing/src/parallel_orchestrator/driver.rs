@@ -8,12 +8,15 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::chunk_task::{self, TaskEnd};
 use super::run_state::RunState;
 use crate::metrics::{ChunkOutcome, RunOutcome};
+use crate::spans;
 use crate::{
-    ChunkResult, ErrorScope, ProcessingError, ProcessingTask, RunClose, RunControl, RunDriver, SampleSpan,
+    AudioFormat, ChunkResult, ErrorScope, ProcessingError, ProcessingTask, RunClose, RunControl, RunDriver,
+    SampleSpan,
 };
 
 /// A task, and whether its audio is asked for the second time.
@@ -30,6 +33,7 @@ pub(super) struct Driver {
     /// What came of tasks that were taken: it goes first.
     pieces: VecDeque<Queued>,
     tasks: JoinSet<TaskEnd>,
+    format: Option<AudioFormat>,
     failed: bool,
     closed: bool,
 }
@@ -41,6 +45,7 @@ impl Driver {
             source: Some(source),
             pieces: VecDeque::new(),
             tasks: JoinSet::new(),
+            format: None,
             failed: false,
             closed: false,
         }
@@ -56,8 +61,14 @@ impl Driver {
         let window = limit + self.run.waiting().min(limit);
         while self.tasks.len() < window {
             let Some(queued) = self.take() else { break };
+            let chunk = &queued.task.chunk;
+            self.format.get_or_insert(chunk.format());
+            if chunk.owned().start().get() > 0 {
+                self.run.engine.metrics.cut(chunk.cut_quality());
+            }
             let run = Arc::clone(&self.run);
-            self.tasks.spawn(chunk_task::run(run, queued));
+            let span = spans::chunk(&run.span, queued.task.id, &queued.task.chunk);
+            self.tasks.spawn(chunk_task::run(run, queued).instrument(span));
         }
     }
 
@@ -96,8 +107,18 @@ impl Driver {
         }
         if all_taken || self.run.is_ending() {
             self.closed = true;
-            self.run.engine.metrics.run_ended(self.outcome(), self.run.started.elapsed());
+            self.record_end(self.outcome());
+            if let Some(ratio) = self.run.makespan_ratio().filter(|_| all_taken) {
+                self.run.engine.metrics.makespan(ratio);
+            }
         }
+    }
+
+    fn record_end(&self, outcome: RunOutcome) {
+        self.run.span.record("outcome", outcome.name());
+        let metrics = &self.run.engine.metrics;
+        metrics.run_ended(outcome, self.run.started.elapsed());
+        metrics.file_ended(self.format, outcome, self.run.progress.latest().audio_total);
     }
 
     fn outcome(&self) -> RunOutcome {
@@ -172,7 +193,7 @@ impl Drop for Driver {
             for _ in 0..self.tasks.len() {
                 engine.metrics.chunk_ended(ChunkOutcome::Cancelled, self.run.started.elapsed());
             }
-            engine.metrics.run_ended(RunOutcome::Cancelled, self.run.started.elapsed());
+            self.record_end(RunOutcome::Cancelled);
         }
     }
 }

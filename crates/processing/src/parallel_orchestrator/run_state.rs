@@ -8,8 +8,10 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use super::Engine;
+use crate::spans;
 use crate::{
     AudioChunk, ByteSize, ChunkProcessor, ChunkResult, Origin, ProcessingError, ProgressSender,
     ProgressWatch, RunControl, RunCosts, RunJournal, TaskId, TaskSource, TooLarge, TranscriptStore,
@@ -24,6 +26,7 @@ pub(crate) struct RunState {
     pub(crate) store: Arc<dyn TranscriptStore>,
     pub(crate) progress: ProgressSender,
     pub(crate) started: Instant,
+    pub(super) span: Span,
     /// When it ends at the latest.
     pub(crate) deadline: Option<Deadline>,
     /// Ends everything at once.
@@ -71,6 +74,10 @@ struct Facts {
     max_duration: Option<Duration>,
     /// Since when the key has only been throttled.
     throttled_since: Option<Instant>,
+    /// What the requests were expected to take: all of them, and the longest.
+    expected: Duration,
+    longest_expected: Duration,
+    most_requests: usize,
 }
 
 impl RunState {
@@ -93,6 +100,7 @@ impl RunState {
             journal: Arc::clone(&tasks.journal),
             progress,
             started,
+            span: spans::run(&tasks.name, tasks.totals.audio),
             deadline,
             cancelled: CancellationToken::new(),
             halted: CancellationToken::new(),
@@ -236,6 +244,22 @@ impl RunState {
         bytes
             .map(|limit| TooLarge::Bytes { limit: Some(limit) })
             .or_else(|| duration.map(|limit| TooLarge::Duration { limit: Some(limit) }))
+    }
+
+    /// Remembers what a request is expected to take while so many may be in flight.
+    pub(super) fn expect(&self, request: Duration, limit: usize) {
+        let mut facts = self.facts();
+        facts.expected = facts.expected.saturating_add(request);
+        facts.longest_expected = facts.longest_expected.max(request);
+        facts.most_requests = facts.most_requests.max(limit);
+    }
+
+    /// How long the run took by the least that was possible: all requests shared out evenly, or the longest of them.
+    pub(super) fn makespan_ratio(&self) -> Option<f64> {
+        let facts = self.facts();
+        let even = facts.expected.as_secs_f64() / facts.most_requests.max(1) as f64;
+        let least = even.max(facts.longest_expected.as_secs_f64());
+        (least > 0.0).then(|| self.started.elapsed().as_secs_f64() / least)
     }
 
     /// Counts a resolved task. Audio that was asked for again has been counted when it was first heard.

@@ -6,11 +6,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use wavequill_kernel::{ErrorClass, Retryable};
 
 use super::chunk_task::said;
 use super::run_state::RunState;
 use crate::metrics::{HedgeOutcome, Stage};
+use crate::spans;
 use crate::{
     AttemptOutcome, AttemptSeen, ByteSize, ChunkAttempt, ChunkTranscript, ErrorScope, HedgeConfig, Permit,
     ProcessingTask, RecognitionError,
@@ -94,6 +96,9 @@ fn bytes_of(run: &RunState, task: &ProcessingTask) -> u32 {
 pub(super) async fn send(run: &RunState, task: &ProcessingTask, number: u32, held: Held) -> Sent {
     let started = Instant::now();
     let expected = run.engine.admission.expected(task.audio());
+    if number == 1 {
+        run.expect(expected, run.engine.admission.limit());
+    }
     let patience = run.engine.config.min_attempt_timeout.max(expected.saturating_mul(TIMEOUT_FACTOR));
     let gives_up = started.checked_add(patience);
     let until = match (gives_up, run.deadline.map(|deadline| deadline.at)) {
@@ -102,7 +107,7 @@ pub(super) async fn send(run: &RunState, task: &ProcessingTask, number: u32, hel
     };
     let request = async {
         match run.engine.config.hedge {
-            None => request(run, task, number, held).await,
+            None => request(run, task, number, held, false).await,
             Some(hedge) => hedged(run, task, number, held, expected, hedge).await,
         }
     };
@@ -123,17 +128,30 @@ pub(super) async fn send(run: &RunState, task: &ProcessingTask, number: u32, hel
 }
 
 /// One request, whatever the processor does in it.
-async fn request(run: &RunState, task: &ProcessingTask, number: u32, held: Held) -> Sent {
+async fn request(run: &RunState, task: &ProcessingTask, number: u32, held: Held, hedge: bool) -> Sent {
+    let span = spans::attempt(number, hedge);
     let mut flight = Flight::begin(run, task, held);
     let attempt = ChunkAttempt { task: task.clone(), number, grant: flight.held.permit.take_grant() };
-    let outcome = AssertUnwindSafe(async { run.by.process(attempt).await }).catch_unwind().await;
+    let outcome = AssertUnwindSafe(async { run.by.process(attempt).await }).catch_unwind();
+    let outcome = outcome.instrument(span.clone()).await;
     let (seen, sent) = match outcome {
         Ok(Ok(heard)) => (AttemptOutcome::Answered, Sent::Heard(heard)),
         Ok(Err(error)) => (outcome_of(&error), Sent::Failed(error)),
         Err(panic) => (AttemptOutcome::Refused, Sent::Panicked(said(panic.as_ref()))),
     };
+    span.record("outcome", name_of(seen));
     flight.seen = seen;
     sent
+}
+
+fn name_of(outcome: AttemptOutcome) -> &'static str {
+    match outcome {
+        AttemptOutcome::Answered => "ok",
+        AttemptOutcome::Throttled { .. } => "throttled",
+        AttemptOutcome::Failed => "transient",
+        AttemptOutcome::Refused => "permanent",
+        AttemptOutcome::Cancelled => "cancelled",
+    }
 }
 
 fn outcome_of(error: &RecognitionError) -> AttemptOutcome {
@@ -153,7 +171,7 @@ async fn hedged(
     expected: Duration,
     hedge: HedgeConfig,
 ) -> Sent {
-    let mut first = std::pin::pin!(request(run, task, number, held));
+    let mut first = std::pin::pin!(request(run, task, number, held, false));
     let mut patience = expected.saturating_mul(HEDGE_FACTOR);
     let second = loop {
         tokio::select! {
@@ -170,7 +188,7 @@ async fn hedged(
         }
         patience = (expected / 2).max(Duration::from_millis(100));
     };
-    let mut second = std::pin::pin!(request(run, task, number, second));
+    let mut second = std::pin::pin!(request(run, task, number, second, true));
     let (sent, by_second) = tokio::select! {
         biased;
         sent = &mut first => if decides(&sent) { (sent, false) } else { (second.await, true) },
