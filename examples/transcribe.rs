@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use wavequill::processing::{Progress, Transcript};
-use wavequill::{Transcription, Wavequill, WavequillError};
+use wavequill::{Transcription, WavequillError};
 
 use crate::args::Args;
 use crate::output::Output;

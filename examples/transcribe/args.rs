@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use wavequill::processing::{OutputFormat, Transcript};
 
 /// Transcribes recordings over an OpenAI-compatible speech API, as fast as its quota allows, and never pays twice.
 #[derive(Debug, Parser)]
-#[command(name = "transcribe", version, after_help = EXIT_STATUS)]
+#[command(name = "transcribe", version, after_help = EXIT_STATUS, args_override_self = true)]
 pub(crate) struct Args {
     /// The recordings: WAV, FLAC or MP3 files.
     #[arg(required_unless_present = "write_tones", value_name = "AUDIO")]
@@ -114,6 +115,17 @@ pub(crate) enum Format {
 }
 
 impl Format {
+    /// The transcript in this format.
+    pub(crate) fn render(self, transcript: &Transcript) -> String {
+        let format = match self {
+            Self::Text => OutputFormat::Text,
+            Self::Json => OutputFormat::VerboseJson,
+            Self::Srt => OutputFormat::Srt,
+            Self::Vtt => OutputFormat::Vtt,
+        };
+        format.render(transcript)
+    }
+
     /// The extension of a file's name.
     pub(crate) fn extension(self) -> &'static str {
         match self {

@@ -1,5 +1,6 @@
 //! Writes a result whole or not at all: beside its place first, then moved there.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,8 @@ use tempfile::NamedTempFile;
 pub(crate) enum Output {
     /// The standard output.
     Stdout,
+    /// What is there and is no regular file: a pipe, a terminal. Only there is no way to write it at once.
+    Special { place: PathBuf },
     /// A file that takes its place once it is whole.
     File { place: PathBuf, unfinished: NamedTempFile },
 }
@@ -21,6 +24,9 @@ impl Output {
         let Some(place) = place else { return Ok(Self::Stdout) };
         if place.is_dir() {
             bail!("cannot write {}: it is a folder; name a file in it", place.display());
+        }
+        if place.exists() && !place.is_file() {
+            return Ok(Self::Special { place: place.to_owned() });
         }
         let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let unfinished =
@@ -38,6 +44,13 @@ impl Output {
                 let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
                 written.context("cannot write to the standard output")
             }
+            Self::Special { place } => {
+                let written = File::options().write(true).open(&place).and_then(|mut file| {
+                    file.write_all(text.as_bytes())?;
+                    file.flush()
+                });
+                written.with_context(|| no_room(&place))
+            }
             Self::File { place, mut unfinished } => {
                 let hint = || {
                     format!("cannot write {}: free some space or choose another --output", place.display())
@@ -50,6 +63,10 @@ impl Output {
             }
         }
     }
+}
+
+fn no_room(place: &Path) -> String {
+    format!("cannot write {}: free some space or choose another --output", place.display())
 }
 
 /// A temporary file is closed to others; a result is as open as other new files usually are.

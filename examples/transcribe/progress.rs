@@ -70,12 +70,12 @@ impl Display {
 
 fn message(progress: &Progress) -> String {
     let clock = |time: Duration| format!("{}:{:02}", time.as_secs() / 60, time.as_secs() % 60);
-    let mut text = format!("{} of {}", clock(progress.audio_done), clock(progress.audio_total));
-    if progress.reused > 0 {
-        text.push_str(&format!(", {} of {} chunks known", progress.reused, progress.chunks_total));
-    }
-    if let Some(eta) = progress.eta.filter(|eta| !eta.is_zero()) {
-        text.push_str(&format!(", {} left", clock(eta)));
-    }
-    text
+    let done = format!("{} of {}", clock(progress.audio_done), clock(progress.audio_total));
+    let known = match progress.reused {
+        0 => String::new(),
+        known => format!(", {known} of {} chunks known", progress.chunks_total),
+    };
+    let left = progress.eta.filter(|eta| !eta.is_zero());
+    let left = left.map(|eta| format!(", {} left", clock(eta))).unwrap_or_default();
+    format!("{done}{known}{left}")
 }

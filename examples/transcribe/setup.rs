@@ -1,17 +1,20 @@
 //! From the command line to a service.
 
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use wavequill::external::BaseUrl;
-use wavequill::external::testing::{SpeechApiSimulator, ToneSpeech};
+use wavequill::external::testing::{SimulatorHandle, ToneSpeech};
+use wavequill::testing::speech_api_simulator;
 use wavequill::{CacheUse, Gaps, TranscribeOptions, Wavequill, WavequillBuilder};
 
 use crate::args::{Args, Concurrency};
 
 /// The service that the arguments ask for, and the simulator that it speaks to, if it does.
-pub(crate) async fn service(args: &Args) -> Result<(Wavequill, Option<RunningSimulator>)> {
+pub(crate) async fn service(args: &Args) -> Result<(Wavequill, Option<SimulatorHandle>)> {
     if args.redis.is_some() || args.database.is_some() {
         bail!("--redis and --database are not available yet: leave them out to use the embedded store");
     }
@@ -61,6 +64,19 @@ fn options(args: &Args) -> TranscribeOptions {
         gaps: if args.allow_gaps { Gaps::Allow } else { Gaps::Refuse },
         cache: if args.no_cache { CacheUse::Bypass } else { CacheUse::Full },
     }
+}
+
+async fn simulator() -> Result<SimulatorHandle> {
+    speech_api_simulator().start().await.context("the simulator cannot listen on loopback")
+}
+
+/// Writes tone-coded speech, which the simulator understands.
+pub(crate) fn write_tones(place: &Path, duration: Duration) -> Result<()> {
+    let file = File::create(place).with_context(|| format!("cannot write {}", place.display()))?;
+    ToneSpeech::new(duration)
+        .write_wav(BufWriter::new(file))
+        .with_context(|| format!("cannot write {}", place.display()))?;
+    Ok(())
 }
 
 /// Where this system keeps a user's data.

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod adapters;
 mod breaker;
 mod cache;
 mod cache_invalidator;
@@ -20,6 +21,8 @@ pub mod ports;
 mod sha256_content_addresser;
 mod space_saving;
 mod tag_cache_invalidator;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use cache::{Cache, CacheExt};
 pub use cache_invalidator::{CacheInvalidator, CacheInvalidatorExt};

@@ -18,7 +18,7 @@ pub(crate) const WINDOW: usize = 65_536;
 pub(crate) struct LogView {
     position: AtomicU64,
     generation: AtomicU32,
-    /// Monotonic nanoseconds up to which the position can be relied on.
+    /// The first monotonic nanosecond at which the position can no longer be relied on.
     fresh_until: AtomicU64,
     max_staleness: Duration,
     known: RwLock<Known>,
@@ -67,7 +67,7 @@ impl LogView {
 
     /// Whether the node may serve from L1 and L2 now.
     pub(crate) fn is_fresh(&self, now: u64) -> bool {
-        now <= self.fresh_until.load(Ordering::Acquire)
+        now < self.fresh_until.load(Ordering::Acquire)
     }
 
     /// Serves nothing from L1 and L2 until the next good poll.
@@ -80,7 +80,8 @@ impl LogView {
     /// Time since the last good poll was sent, if the log is not in this process.
     pub(crate) fn staleness(&self, now: u64) -> Option<Duration> {
         let until = self.fresh_until.load(Ordering::Relaxed);
-        let sent = until.checked_sub(self.max_staleness.as_nanos() as u64).filter(|_| until != u64::MAX)?;
+        let sent =
+            until.checked_sub(self.max_staleness.as_nanos() as u64 + 1).filter(|_| until != u64::MAX)?;
         Some(Duration::from_nanos(now.saturating_sub(sent)))
     }
 
@@ -129,7 +130,7 @@ impl LogView {
             known.from = reached;
         }
         if complete || reset {
-            let until = sent.saturating_add(self.max_staleness.as_nanos() as u64);
+            let until = sent.saturating_add(self.max_staleness.as_nanos() as u64 + 1);
             // `fetch_max` keeps the endless freshness of a log in this process.
             self.fresh_until.fetch_max(until, Ordering::AcqRel);
         }
@@ -302,7 +303,7 @@ mod tests {
     fn a_log_in_this_process_is_always_fresh() {
         let view = LogView::new(LogScope::Process, Duration::from_secs(5));
         view.apply(&page(1, &[]), true, 0);
-        assert!(view.is_fresh(u64::MAX));
+        assert!(view.is_fresh(u64::MAX - 1));
         assert_eq!(view.staleness(7), None);
     }
 }

@@ -2,6 +2,9 @@
 
 mod ports;
 
+#[cfg(feature = "sqlite")]
+pub(crate) use self::ports::worth;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::SystemTime;

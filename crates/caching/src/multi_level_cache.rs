@@ -96,7 +96,9 @@ impl MultiLevelCache {
             .map_err(|_| refused("runtime", "absent", "a tokio runtime: call it from async code"))?;
         let core = Core::new(config, ports, clock);
         let mut tasks = JoinSet::new();
-        tasks.spawn_on(core.clone().follow_log(), &runtime);
+        // Listening before the first call: what happens before the task first runs is not missed.
+        let notices = core.ports.backplane.subscribe();
+        tasks.spawn_on(core.clone().follow_log(notices), &runtime);
         tasks.spawn_on(core.keep_leases(), &runtime);
         Ok(Self { shared: Arc::new(Shared { core, _tasks: tasks }) })
     }

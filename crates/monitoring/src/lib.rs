@@ -20,10 +20,11 @@ mod sketch_metrics_collector;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use adapters::channel_alert_sink::ChannelAlertSink;
-pub use adapters::file_alert_state_store::FileAlertStateStore;
-pub use adapters::tracing_alert_sink::TracingAlertSink;
-pub use adapters::webhook_alert_sink::WebhookAlertSink;
+#[cfg(feature = "fred")]
+pub use adapters::fred::{RedisExchangeConfig, RedisSnapshotExchange};
+#[cfg(feature = "otlp")]
+pub use adapters::otlp::OtlpExporter;
+pub use adapters::{ChannelAlertSink, FileAlertStateStore, TracingAlertSink, WebhookAlertSink};
 pub use aggregator::Aggregator;
 pub use alert_evaluator::AlertEvaluator;
 pub use config::{CollectorConfig, MonitorConfig};
@@ -43,9 +44,7 @@ pub use model::series_key::{MetricName, SeriesKey};
 pub use model::sketch::Sketch;
 pub use model::snapshot::{MetricDescription, MetricKind, MetricsSnapshot, ProcessEpoch, Tick};
 pub use monitor::{Health, Monitor, MonitorBuilder, SinkHealth};
-pub use output::prometheus_rules::prometheus_rules;
-pub use output::stats::{HistogramStats, SeriesStats, Stats};
-pub use output::{Format, render};
+pub use output::{Format, HistogramStats, SeriesStats, Stats, prometheus_rules, render};
 pub use ports::{
     AlertSink, AlertStateStore, Collected, Leadership, SavedState, SnapshotExchange, TelemetryRequest,
     TelemetryTransport, Wants,

@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::MonitoringError;
 use crate::model::snapshot::{MetricDescription, MetricsSnapshot};
 
-mod exposition;
-mod families;
-pub(crate) mod prometheus_rules;
-pub(crate) mod stats;
+pub(crate) mod exposition;
+pub(crate) mod families;
+mod prometheus_rules;
+mod stats;
+
+pub use prometheus_rules::prometheus_rules;
+pub use stats::{HistogramStats, SeriesStats, Stats};
 
 /// How metrics are written for a scraper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,17 +24,27 @@ pub enum Format {
     Text,
     /// OpenMetrics 1.0.
     Openmetrics,
+    /// Prometheus' length-delimited protobuf, with native buckets.
+    #[cfg(feature = "protobuf")]
+    Protobuf,
 }
 
 impl Format {
     /// Every format that this build can write.
-    pub const ALL: &'static [Self] = &[Self::Text, Self::Openmetrics];
+    pub const ALL: &'static [Self] = &[
+        Self::Text,
+        Self::Openmetrics,
+        #[cfg(feature = "protobuf")]
+        Self::Protobuf,
+    ];
 
     /// `text`, `openmetrics`, …
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Openmetrics => "openmetrics",
+            #[cfg(feature = "protobuf")]
+            Self::Protobuf => "protobuf",
         }
     }
 
@@ -40,6 +53,10 @@ impl Format {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
             Self::Openmetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            #[cfg(feature = "protobuf")]
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
         }
     }
 
@@ -73,6 +90,12 @@ impl Format {
                 Some(Self::Openmetrics)
             }
             "text/plain" => Some(Self::Text),
+            #[cfg(feature = "protobuf")]
+            "application/vnd.google.protobuf"
+                if parameters.iter().any(|part| part == "encoding=delimited") =>
+            {
+                Some(Self::Protobuf)
+            }
             _ => None,
         }
     }
@@ -91,10 +114,12 @@ pub fn render(
     format: Format,
     limit_bytes: usize,
 ) -> Result<Vec<u8>, MonitoringError> {
-    let families = families::gather(snapshot, catalogue)?;
+    let text = |dialect| exposition::write(&families::gather(snapshot, catalogue)?, dialect, limit_bytes);
     match format {
-        Format::Text => exposition::write(&families, exposition::Dialect::Text, limit_bytes),
-        Format::Openmetrics => exposition::write(&families, exposition::Dialect::Openmetrics, limit_bytes),
+        Format::Text => text(exposition::Dialect::Text),
+        Format::Openmetrics => text(exposition::Dialect::Openmetrics),
+        #[cfg(feature = "protobuf")]
+        Format::Protobuf => crate::adapters::protobuf::write(snapshot, catalogue, limit_bytes),
     }
 }
 

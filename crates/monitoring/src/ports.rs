@@ -127,8 +127,8 @@ pub enum Leadership {
 /// Exchanges snapshots among the processes of a fleet.
 ///
 /// # Contract
-/// 1. [`collect`](SnapshotExchange::collect) gives the last snapshot of every live process, and what those that are gone
-///    had counted: totals never fall.
+/// 1. [`collect`](SnapshotExchange::collect) gives the last snapshot of every process that has published lately. Who is
+///    gone is left out after a while: the leader, who adds up what each recorded since it last looked, has counted it.
 /// 2. A snapshot that does not read is left out and counted, not an error.
 /// 3. Of all processes at most one is told that it leads, as long as their clocks run alike.
 #[async_trait]

@@ -53,11 +53,15 @@ impl AlertEvaluator for RuleAlertEvaluator {
                 condition::Seen::Instances(instances) => state_machine::step(rule, &known, &instances, at),
                 condition::Seen::NotYet => Ok(state_machine::Step::unchanged(&known)),
             };
-            let (mut alerts, refused) = match step {
-                Ok(step) => (step.alerts, step.refused),
+            let state_machine::Step { mut alerts, refused } = match step {
+                Ok(step) => step,
                 Err(reason) => {
+                    // Nothing changes and, as with Prometheus, nothing is sent.
                     out.errors.push(RuleError { rule: rule.name.clone(), reason });
-                    (known.clone(), 0)
+                    if !known.is_empty() {
+                        out.states.alerts.insert(rule.name.clone(), known);
+                    }
+                    continue;
                 }
             };
             if refused > 0 {

@@ -80,9 +80,9 @@ impl RunRecorder {
         self.recording.lock().report(now)
     }
 
-    /// Forgets everything that has ended.
+    /// Forgets everything so far, also spans that are still open.
     pub fn clear(&self) {
-        *self.recording.lock() = Recording::default();
+        self.recording.lock().clear();
     }
 
     fn now(&self) -> f64 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use wavequill_caching::MemoryStore;
+use wavequill_caching::adapters::SqliteCacheStore;
 use wavequill_caching::ports::CachePorts;
 use wavequill_caching::{
     CacheConfig, ContentAddresser, MultiLevelCache, RequestSpec, Sha256ContentAddresser,
@@ -13,7 +13,7 @@ use wavequill_caching::{
 use wavequill_database::{DieselConnectionPoolManager, SqliteConfig, SqliteLocation, SqlitePool};
 use wavequill_external::{
     BaseUrl, HttpSpeechApi, HyperSpeechApiConfig, ModelCapabilities, ModelId, RateLimitConfig, SecretString,
-    SpeechApi, SpeechApiConfig,
+    SpeechApi,
 };
 use wavequill_kernel::{Clock, InvalidValue, SystemClock, Ttl};
 use wavequill_monitoring::{CollectorConfig, MetricsCollector, Monitor, RuleSet, SketchMetricsCollector};
@@ -280,7 +280,7 @@ impl WavequillBuilder {
         let request = RequestSpec::new(speech.provider, self.model.clone())
             .with_response_format("verbose_json")
             .with_granularities(["word", "segment"]);
-        let fingerprint = self.fingerprint(&request);
+        let fingerprint = fingerprint(&request);
         let service = ParallelProcessingService::new(ProcessingParts {
             planner: ChunkPlanner::default(),
             orchestrator: Arc::new(orchestrator),
@@ -310,22 +310,28 @@ impl WavequillBuilder {
         self.concurrency.map_or(Ok(ConcurrencyLimit::default()), ConcurrencyLimit::new)
     }
 
-    /// The API, and who admits requests to it.
+    /// The API, who admits requests to it, and what it takes.
     fn speech(&self, model: &ModelId) -> Result<Speech, WavequillError> {
-        let mut profile = RecognizerProfile::default();
-        profile.quota = self
-            .requests_per_minute
-            .map(|requests| RequestQuota { per_minute: f64::from(requests), burst: requests.clamp(1, 10) });
+        let mut profile = RecognizerProfile {
+            quota: self.requests_per_minute.map(|requests| RequestQuota {
+                per_minute: f64::from(requests),
+                burst: requests.clamp(1, 10),
+            }),
+            ..RecognizerProfile::default()
+        };
         let limit = match self.concurrency {
             Some(_) => AdmissionConfig::at(self.concurrency_limit()?),
             None => AdmissionConfig::default(),
         };
         let slowness: Arc<dyn Admission> = Arc::new(SlownessAdmission::new(limit, profile.latency));
-        let (api, provider, admission) = match &self.api {
-            Some(api) => (Arc::clone(api), "custom".to_owned(), slowness),
+        let mut speech = match &self.api {
+            Some(api) => {
+                let (api, provider) = (Arc::clone(api), "custom".to_owned());
+                Speech { api, provider, admission: slowness, profile: RecognizerProfile::default() }
+            }
             None => self.http_api(model, slowness)?,
         };
-        if let Some(row) = api.capabilities(model) {
+        if let Some(row) = speech.api.capabilities(model) {
             apply_capabilities(&mut profile, &row);
         }
         if let Some(bytes) = self.max_chunk_bytes {
@@ -334,41 +340,42 @@ impl WavequillBuilder {
         if let Some(duration) = self.max_chunk_duration {
             profile.max_chunk_duration = duration;
         }
-        let provider = self.provider.clone().unwrap_or(provider);
-        Ok(Speech { api, provider, admission, profile })
+        speech.profile = profile;
+        if let Some(provider) = &self.provider {
+            speech.provider.clone_from(provider);
+        }
+        Ok(speech)
     }
 
-    fn http_api(
-        &self,
-        model: &ModelId,
-        slowness: Arc<dyn Admission>,
-    ) -> Result<(Arc<dyn SpeechApi>, String, Arc<dyn Admission>), WavequillError> {
+    fn http_api(&self, model: &ModelId, slowness: Arc<dyn Admission>) -> Result<Speech, WavequillError> {
         let Some(url) = &self.base_url else {
             let expected = "the API's root, such as https://api.openai.com/v1, or a speech API of your own";
             return Err(InvalidValue::new("base_url", "missing", expected).into());
         };
-        let mut api = SpeechApiConfig::new(BaseUrl::new(url)?);
-        if let Some(key) = &self.key {
-            api = api.with_key(key.clone());
-        }
+        let mut config = HyperSpeechApiConfig::new(BaseUrl::new(url)?);
+        config.api.key.clone_from(&self.key);
         if let Some(within) = self.answer_within {
-            api = api.with_answer_within(within);
+            config.api = config.api.with_answer_within(within);
         }
         if let Some(bytes) = self.max_chunk_bytes {
             // What the user allows is what the server takes: the model's row must not refuse it.
             let row = ModelCapabilities::like_whisper(model.clone());
             let max_body_bytes = Some(bytes.saturating_add(FORM_RESERVE_BYTES));
-            api = api.with_models([ModelCapabilities { max_body_bytes, ..row }]);
+            config.api = config.api.with_models([ModelCapabilities { max_body_bytes, ..row }]);
         }
-        let (provider, patience) = (api.base_url.to_string(), api.quota_wait);
-        let mut config = HyperSpeechApiConfig { api, ..HyperSpeechApiConfig::new(BaseUrl::new(url)?) };
         if let Some(requests) = self.requests_per_minute {
             config.quota = RateLimitConfig::default().with_requests_per_minute(requests);
         }
+        let (provider, patience) = (config.api.base_url.to_string(), config.api.quota_wait);
         let api = HttpSpeechApi::over_hyper(config)?;
-        let admission =
-            QuotaAdmission::new(slowness, Arc::clone(api.quota()), api.quota_scope(model), patience);
-        Ok((Arc::new(api), provider, Arc::new(admission)))
+        let quota = Arc::clone(api.quota());
+        let admission = QuotaAdmission::new(slowness, quota, api.quota_scope(model), patience);
+        Ok(Speech {
+            api: Arc::new(api),
+            provider,
+            admission: Arc::new(admission),
+            profile: RecognizerProfile::default(),
+        })
     }
 
     async fn open_pool(&self) -> Result<DieselConnectionPoolManager<SqlitePool>, WavequillError> {
@@ -383,8 +390,7 @@ impl WavequillBuilder {
     }
 
     async fn cache(&self, pool: &SqlitePool) -> Result<MultiLevelCache, WavequillError> {
-        let _ = pool;
-        let store = MemoryStore::new();
+        let store = SqliteCacheStore::open(pool.clone()).await?.with_clock(Arc::clone(&self.clock));
         let ports = CachePorts::on(Arc::new(store));
         Ok(MultiLevelCache::with_clock(CacheConfig::default(), ports, Arc::clone(&self.clock))?)
     }
@@ -407,17 +413,19 @@ impl WavequillBuilder {
             // A file may take as long as the quota makes it take.
             .with_timeout(Duration::from_secs(7 * 86_400))
     }
+}
 
-    /// What tells the jobs of differently configured services in one store apart: 8 hexadecimal digits.
-    fn fingerprint(&self, request: &RequestSpec) -> String {
-        let mut hash = Sha256::new();
-        for part in [&request.provider, &request.model] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        let digest = hash.finalize();
-        digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+/// What tells the jobs of differently configured services in one store apart.
+fn fingerprint(request: &RequestSpec) -> String {
+    let mut hash = Sha256::new();
+    for part in [&request.provider, &request.model] {
+        // The length keeps two parts from reading like two others.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
     }
+    let digest: [u8; 32] = hash.finalize().into();
+    let (start, _) = digest.split_first_chunk().unwrap_or((&[0; 4], &[]));
+    format!("{:08x}", u32::from_be_bytes(*start))
 }
 
 /// A speech API, and what is known about it.

@@ -7,6 +7,8 @@ mod options;
 mod parallel_processing_service;
 mod recorded;
 mod source;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transcript_cache_service;
 mod transcription;
 mod usage;

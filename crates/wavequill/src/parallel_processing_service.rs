@@ -183,12 +183,10 @@ impl ParallelProcessingService {
         if let Some(error) = report.ended_by {
             return Err(error.into());
         }
-        let first_error =
-            || report.results.values().find_map(|result| result.outcome.as_ref().err().cloned());
-        if report.results.values().all(|result| result.outcome.is_err()) {
-            if let Some(error) = first_error() {
-                return Err(error.into());
-            }
+        let heard = report.results.values().any(|result| result.outcome.is_ok());
+        let first_error = report.results.values().find_map(|result| result.outcome.as_ref().err());
+        if let Some(error) = first_error.filter(|_| !heard) {
+            return Err(error.clone().into());
         }
         let mut transcript = self.parts.assembler.assemble(file.span(), file.rate(), &report)?;
         let odd = |warning: &Warning| format!("at byte {}: {}", warning.offset, warning.what);

@@ -56,6 +56,18 @@ impl Transcription {
         self.run.changed().await
     }
 
+    /// Waits until it has ended, well or badly; [`result`](Self::result) then says how at once.
+    ///
+    /// # Cancellation
+    /// Dropping the future changes nothing.
+    pub async fn ended(&self) {
+        match self.work {
+            // What keeps the end from being seen is told by `result`.
+            Work::Job(job) => drop(self.shared.queue().wait(job).await),
+            Work::Here => drop(self.run.ended().await),
+        }
+    }
+
     /// Ends it: nothing more is sent, requests in flight are dropped. What was heard is kept; to transcribe the same file
     /// again goes on where this was.
     ///

@@ -24,19 +24,15 @@ const MAX_RUNS: usize = 64;
 /// Transcribes recordings over a speech API. A clone is the same service; the last one to go stops it, and what was
 /// accepted goes on at the next start.
 ///
-/// ```
-/// use wavequill::{Source, Wavequill};
-/// # use wavequill::external::testing::{SpeechApiSimulator, ToneSpeech};
-/// # #[tokio::main]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let server = SpeechApiSimulator::builder().start().await?;
-/// # let base_url = server.base_url();
-/// # let mut wav = Vec::new();
-/// # ToneSpeech::new(std::time::Duration::from_secs(4)).write_wav(&mut wav)?;
-///
-/// let wavequill = Wavequill::builder().base_url(base_url).model("whisper-1").build().await?;
-/// let transcript = wavequill.transcribe(Source::bytes("talk.wav", wav)).await?.await?;
-/// assert!(!transcript.text.is_empty());
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let wavequill = wavequill::Wavequill::builder()
+///     .base_url("http://127.0.0.1:8000/v1")
+///     .store("wavequill-data")
+///     .build()
+///     .await?;
+/// let transcript = wavequill.transcribe("talk.mp3").await?.await?;
+/// println!("{}", transcript.text);
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -114,7 +110,7 @@ impl Wavequill {
         // What cannot be opened is refused now, not by a job that nobody may wait for.
         let source = open(file.clone()).await?;
         let file = std::path::absolute(&file).unwrap_or(file);
-        let job = self.shared.new_job(FileJob { file, options }, source.len())?;
+        let job = self.shared.new_job(&FileJob { file, options }, source.len())?;
         let enqueued = self.shared.parts.queue.enqueue(job).await?;
         let (Enqueued::Created(id) | Enqueued::Existing(id)) = enqueued;
         let run = self.shared.run_of(id);
@@ -207,10 +203,10 @@ impl Shared {
         Ok(JobType::new(format!("transcription-{}", self.parts.fingerprint))?)
     }
 
-    fn new_job(&self, job: FileJob, bytes: u64) -> Result<NewJob, WavequillError> {
+    fn new_job(&self, job: &FileJob, bytes: u64) -> Result<NewJob, WavequillError> {
         // Megabytes stand for the work: how long the recording is shows only when it is opened.
         let cost = Cost::new((bytes as f32 / 1e6).max(0.001))?;
-        let job = NewJob::new(self.job_type()?, &job)?;
+        let job = NewJob::new(self.job_type()?, job)?;
         Ok(job.with_cost(cost).with_max_attempts(self.parts.attempts).with_unique(Uniqueness::while_live()))
     }
 

@@ -177,3 +177,46 @@ impl fmt::Debug for CacheValue {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn value(codec: Codec, body: &'static [u8]) -> CacheValue {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        CacheValue::from_parts(ValueParts {
+            body: Bytes::from_static(body),
+            codec,
+            schema: 0,
+            outcome: Outcome::Present,
+            subjects: [1, 2, 3].map(|byte| Subject::from_bytes([byte; 16])).into(),
+            owner_count: 1,
+            cost: MissCost::ZERO,
+            policy: PutPolicy::KeepFirst,
+            created_at: at,
+            expires_at: at,
+            stale_until: at,
+        })
+    }
+
+    #[test]
+    fn a_body_that_is_something_else_is_undecodable_and_says_what_was_wanted() {
+        let error = value(Codec::Json, b"{}").decode::<u32>().unwrap_err();
+        assert!(error.to_string().contains("the cached body is no u32"), "{error}");
+        assert_eq!(*value(Codec::Verbatim, b"17").decode::<u32>().unwrap(), 17);
+        assert_eq!(*value(Codec::Postcard, &[17]).decode::<u32>().unwrap(), 17);
+    }
+
+    #[test]
+    fn owners_are_not_among_what_ends_a_value_for_all() {
+        let value = value(Codec::Verbatim, b"");
+        assert_eq!((value.hard_subjects().len(), value.owner_subjects().len()), (2, 1));
+    }
+
+    #[test]
+    fn what_is_logged_of_a_value_is_not_its_body() {
+        assert!(!format!("{:?}", value(Codec::Verbatim, b"my secret")).contains("secret"));
+    }
+}

@@ -19,7 +19,7 @@ use super::second_level::SecondLevel;
 use crate::l1::{L1Table, Residence};
 use crate::log_view::{Applied, LogView, WINDOW};
 use crate::metrics::{CacheMetrics, register};
-use crate::ports::{CachePorts, LogScope, Notice, Removal, RemoveIf};
+use crate::ports::{CachePorts, LogScope, Notice, NoticeReceiver, Removal, RemoveIf};
 use crate::space_saving::SpaceSaving;
 use crate::{
     CacheConfig, CacheError, CacheKey, CacheLevel, CacheStats, CacheValue, Count, L1Verdict, LevelStats,
@@ -134,8 +134,7 @@ impl Core {
     }
 
     /// Follows the log, until it is dropped: each quarter of `max_staleness`, and whenever the bus says so.
-    pub(super) async fn follow_log(self: Arc<Self>) {
-        let mut notices = self.ports.backplane.subscribe();
+    pub(super) async fn follow_log(self: Arc<Self>, mut notices: Box<dyn NoticeReceiver>) {
         let mut bus_is_open = true;
         loop {
             tokio::select! {

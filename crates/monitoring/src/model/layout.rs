@@ -81,8 +81,7 @@ impl MetricUnit {
 
     /// A value in ticks, to the nearest.
     pub(crate) fn ticks(self, value: f64) -> u64 {
-        // Values of at least 0: adding a half and cutting is rounding, and half the instructions of `round`.
-        (value * self.ticks_per_unit() + 0.5) as i64 as u64
+        ticks(value, self.ticks_per_unit())
     }
 
     /// Ticks in units.
@@ -94,6 +93,12 @@ impl MetricUnit {
     pub(crate) const fn first_index(self) -> i32 {
         self.lowest_exponent() * SUB as i32
     }
+}
+
+/// A value of at least 0 in ticks, to the nearest: adding a half and cutting is half the instructions of `round`.
+#[inline]
+pub(crate) fn ticks(value: f64, per_unit: f64) -> u64 {
+    (value * per_unit + 0.5) as i64 as u64
 }
 
 /// A bucket of the whole layout: which octave (0 to 63) and which of its 64 buckets.

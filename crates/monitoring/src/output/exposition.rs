@@ -9,12 +9,12 @@ use crate::model::sketch::Sketch;
 use crate::model::snapshot::MetricKind;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(crate) enum Dialect {
     Text,
     Openmetrics,
 }
 
-pub(super) fn write(
+pub(crate) fn write(
     families: &[Family<'_>],
     dialect: Dialect,
     limit_bytes: usize,
@@ -48,6 +48,19 @@ fn bounds(unit: MetricUnit) -> impl Iterator<Item = f64> {
         MetricUnit::Bytes | MetricUnit::Count => 0..=34,
     };
     exponents.map(|exponent: i32| 2.0_f64.powi(exponent))
+}
+
+/// How many values are at most each bound; of a sketch without values nothing.
+pub(crate) fn cumulative(sketch: &Sketch) -> impl Iterator<Item = (f64, u64)> {
+    let mut buckets = sketch.buckets().peekable();
+    let mut below = 0;
+    let bounds = bounds(sketch.unit()).filter(|_| !sketch.is_empty());
+    bounds.map(move |bound| {
+        while let Some((_, more)) = buckets.next_if(|(upper, _)| *upper <= bound) {
+            below += more;
+        }
+        (bound, below)
+    })
 }
 
 fn write_family(out: &mut String, family: &Family<'_>, dialect: Dialect) {
@@ -91,15 +104,8 @@ fn write_histogram(out: &mut String, name: &str, labels: &str, sketch: &Sketch, 
     let mut bucket = |bound: &str, count: u64| {
         let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
     };
-    if count > 0 {
-        let mut buckets = sketch.buckets().peekable();
-        let mut below = 0;
-        for bound in bounds(sketch.unit()) {
-            while let Some((_, more)) = buckets.next_if(|(upper, _)| *upper <= bound) {
-                below += more;
-            }
-            bucket(&number(bound, dialect), below);
-        }
+    for (bound, below) in cumulative(sketch) {
+        bucket(&number(bound, dialect), below);
     }
     bucket("+Inf", count);
     line(out, &format!("{name}_sum"), labels, &number(sketch.sum(), dialect));

@@ -9,28 +9,28 @@ use crate::model::sketch::Sketch;
 use crate::model::snapshot::{MetricDescription, MetricKind, MetricsSnapshot};
 
 /// One metric and its series.
-pub(super) struct Family<'a> {
+pub(crate) struct Family<'a> {
     /// The name as it is written.
-    pub(super) name: String,
-    pub(super) kind: MetricKind,
-    pub(super) help: &'a str,
-    pub(super) unit: MetricUnit,
-    pub(super) series: Vec<Series<'a>>,
+    pub(crate) name: String,
+    pub(crate) kind: MetricKind,
+    pub(crate) help: &'a str,
+    pub(crate) unit: MetricUnit,
+    pub(crate) series: Vec<Series<'a>>,
 }
 
-pub(super) struct Series<'a> {
+pub(crate) struct Series<'a> {
     /// Valid names; values as they are.
-    pub(super) labels: Vec<(String, &'a str)>,
-    pub(super) value: Value<'a>,
+    pub(crate) labels: Vec<(String, &'a str)>,
+    pub(crate) value: Value<'a>,
 }
 
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     Counter(u64),
     Gauge(f64),
     Histogram(&'a Sketch),
 }
 
-pub(super) fn gather<'a>(
+pub(crate) fn gather<'a>(
     snapshot: &'a MetricsSnapshot,
     catalogue: &'a [MetricDescription],
 ) -> Result<Vec<Family<'a>>, MonitoringError> {
@@ -84,7 +84,7 @@ fn clash(name: String, first: &str, second: &str) -> MonitoringError {
 }
 
 /// A name of letters, digits, `_` and, for metrics, `:`; whatever else becomes `_`.
-pub(super) fn valid(name: &str, is_metric: bool) -> String {
+pub(crate) fn valid(name: &str, is_metric: bool) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || (is_metric && c == ':');
     let mut out: String = name.chars().map(|c| if fits(c) { c } else { '_' }).collect();
     if out.is_empty() || out.starts_with(|c: char| c.is_ascii_digit()) {

@@ -103,7 +103,7 @@ fn times_are_written_as_rfc_3339_has_them() {
 
 #[test]
 fn exported_rules_are_promql_with_templates() {
-    let yaml = prometheus_rules::prometheus_rules(&RuleSet::for_wavequill(), &[], "wavequill");
+    let yaml = prometheus_rules(&RuleSet::for_wavequill(), &[], "wavequill");
     assert!(yaml.contains("- alert: \"WavequillThrottled\""), "{yaml}");
     assert!(yaml.contains("and ignoring(alertname, alertstate, severity) ALERTS{alertname="), "{yaml}");
     assert!(yaml.contains("of kind {{ $labels.kind }} has been ready for {{ $value }} s"), "{yaml}");

@@ -51,6 +51,8 @@ struct EventRecord {
 
 #[derive(Debug, Default)]
 pub(super) struct Recording {
+    /// The place of the first span: those before it have been forgotten.
+    base: usize,
     spans: Vec<SpanRecord>,
     events: Vec<EventRecord>,
     dropped: u64,
@@ -67,12 +69,19 @@ impl Recording {
             self.dropped += 1;
             return None;
         }
-        self.spans.push(span);
-        Some(self.spans.len() - 1)
+        let parent = span.parent.filter(|place| *place >= self.base);
+        self.spans.push(SpanRecord { parent, ..span });
+        Some(self.base + self.spans.len() - 1)
+    }
+
+    /// Forgets everything; what still changes of it goes nowhere.
+    pub(super) fn clear(&mut self) {
+        *self = Self { base: self.base + self.spans.len(), ..Self::default() };
     }
 
     pub(super) fn change(&mut self, place: usize, change: impl FnOnce(&mut SpanRecord)) {
-        if let Some(span) = self.spans.get_mut(place) {
+        let span = place.checked_sub(self.base).and_then(|at| self.spans.get_mut(at));
+        if let Some(span) = span {
             change(span);
         }
     }
@@ -87,7 +96,7 @@ impl Recording {
 
     pub(super) fn report(&self, now: f64) -> RunReport {
         let mut runs: Vec<(usize, Run, Frame)> = Vec::new();
-        for (place, span) in self.spans.iter().enumerate().filter(|(_, span)| span.kind == Kind::Run) {
+        for (place, span) in self.placed().filter(|(_, span)| span.kind == Kind::Run) {
             let rate = span.fields.number("rate").filter(|rate| *rate > 0.0).unwrap_or(DEFAULT_RATE);
             let run = Run {
                 id: span.fields.text("run_id"),
@@ -101,16 +110,16 @@ impl Recording {
         }
         // Where each span's chunk is: in which run, at which place in it.
         let mut chunk_at: Vec<Option<(usize, usize)>> = vec![None; self.spans.len()];
-        for (place, span) in self.spans.iter().enumerate().filter(|(_, span)| span.kind == Kind::Chunk) {
+        for (place, span) in self.placed().filter(|(_, span)| span.kind == Kind::Chunk) {
             let Some(at) = self.run_of(Some(place), &runs) else { continue };
             let Some((_, run, frame)) = runs.get_mut(at) else { continue };
-            if let Some(cell) = chunk_at.get_mut(place) {
+            if let Some(cell) = chunk_at.get_mut(place - self.base) {
                 *cell = Some((at, run.chunks.len()));
             }
             run.chunks.push(frame.chunk(span));
         }
         for span in self.spans.iter().filter(|span| matches!(span.kind, Kind::Stage | Kind::Attempt)) {
-            let chunk = self.above(span.parent).find_map(|place| *chunk_at.get(place)?);
+            let chunk = self.above(span.parent).find_map(|place| *chunk_at.get(place - self.base)?);
             let Some(at) = self.run_of(span.parent, &runs) else { continue };
             let Some((_, run, frame)) = runs.get_mut(at) else { continue };
             let Some(bar) = frame.stage(span) else { continue };
@@ -134,7 +143,12 @@ impl Recording {
 
     /// The span at a place and those around it, from the innermost.
     fn above(&self, place: Option<usize>) -> impl Iterator<Item = usize> {
-        std::iter::successors(place, |place| self.spans.get(*place)?.parent)
+        let known = place.filter(|place| *place >= self.base);
+        std::iter::successors(known, |place| self.spans.get(*place - self.base)?.parent)
+    }
+
+    fn placed(&self) -> impl Iterator<Item = (usize, &SpanRecord)> {
+        (self.base..).zip(&self.spans)
     }
 
     /// The run that a place is in; what is in none belongs to the only one there is.

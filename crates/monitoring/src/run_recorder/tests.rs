@@ -95,3 +95,21 @@ fn beyond_the_limit_stages_are_dropped_and_counted() {
     assert_eq!(report.dropped_spans, 11);
     assert_eq!(report.runs[0].chunks.len(), 1);
 }
+
+#[test]
+fn after_clear_a_span_that_was_open_changes_nothing_new() {
+    let recorder = RunRecorder::new(Arc::new(ManualClock::new()));
+    with_default(tracing_subscriber::registry().with(recorder.clone()), || {
+        let old = info_span!(target: "wavequill::processing", "run", run_id = "old", outcome = tracing::field::Empty);
+        recorder.clear();
+        let new = info_span!(target: "wavequill::processing", parent: None, "run", run_id = "new");
+        drop(info_span!(target: "wavequill::processing", parent: &old, "chunk", index = 1));
+        old.record("outcome", "done");
+        drop(old);
+        drop(info_span!(target: "wavequill::processing", parent: &new, "chunk", index = 2));
+    });
+    let report = recorder.report();
+    assert_eq!(report.runs.len(), 1);
+    assert_eq!((report.runs[0].id.as_str(), report.runs[0].outcome.as_str()), ("new", ""));
+    assert_eq!(report.runs[0].chunks.last().map(|chunk| chunk.index), Some(2));
+}

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use crossbeam_utils::CachePadded;
 use metrics::{CounterFn, GaugeFn, HistogramFn};
 
-use crate::model::layout::{MetricUnit, OCTAVES, SUB, slot};
+use crate::model::layout::{MetricUnit, OCTAVES, SUB, slot, ticks};
 use crate::model::sketch::Sketch;
 
 /// Round robin, not one a thread: a runtime's blocking pool has hundreds of them.
@@ -168,7 +168,9 @@ impl Part {
 #[derive(Debug)]
 pub(super) struct HistogramCell {
     parts: Box<[OnceLock<Box<CachePadded<Part>>>]>,
+    // Of the unit, so that a record need not look it up.
     lowest_exponent: i32,
+    ticks_per_unit: f64,
     unit: MetricUnit,
     rejected: Arc<Rejected>,
 }
@@ -178,6 +180,7 @@ impl HistogramCell {
         Self {
             parts: (0..stripes).map(|_| OnceLock::new()).collect(),
             lowest_exponent: unit.lowest_exponent(),
+            ticks_per_unit: unit.ticks_per_unit(),
             unit,
             rejected,
         }
@@ -238,7 +241,7 @@ impl HistogramCell {
                 cell.fetch_add(count, Relaxed);
             }
         }
-        part.ticks.fetch_add(self.unit.ticks(value).wrapping_mul(count), Relaxed);
+        part.ticks.fetch_add(ticks(value, self.ticks_per_unit).wrapping_mul(count), Relaxed);
     }
 
     #[inline]

@@ -7,13 +7,16 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use wavequill_kernel::Clock;
+use wavequill_kernel::{Clock, ErrorClass};
 
 use crate::error::MonitoringError;
 use crate::model::alert::{Alert, AlertState, Moment};
 use crate::model::rule::{Labels, Severity};
 use crate::model::snapshot::{MetricsSnapshot, ProcessEpoch, Tick};
-use crate::ports::{AlertStateStore, Collected, Leadership, SavedState, SnapshotExchange};
+use crate::ports::{
+    AlertStateStore, Collected, Leadership, SavedState, SnapshotExchange, TelemetryRequest,
+    TelemetryTransport,
+};
 
 /// A clock that goes with `tokio`'s, which a test may have paused. Its wall clock starts at 2026-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug)]
@@ -108,5 +111,42 @@ impl SnapshotExchange for MemorySnapshotExchange {
     async fn lead(&self, epoch: ProcessEpoch) -> Result<Leadership, MonitoringError> {
         let leader = *self.state.lock().leader.get_or_insert(epoch);
         Ok(if leader == epoch { Leadership::Leader } else { Leadership::Follower })
+    }
+}
+
+/// A transport that keeps what is posted, and answers as it is told.
+#[derive(Clone, Debug, Default)]
+pub struct RecordingTransport {
+    state: Arc<Mutex<Posted>>,
+}
+
+#[derive(Debug, Default)]
+struct Posted {
+    requests: Vec<TelemetryRequest>,
+    failure: Option<ErrorClass>,
+}
+
+impl RecordingTransport {
+    /// What was posted so far.
+    pub fn requests(&self) -> Vec<TelemetryRequest> {
+        self.state.lock().requests.clone()
+    }
+
+    /// Fails from now on with this class, or no longer.
+    pub fn fail_with(&self, class: Option<ErrorClass>) {
+        self.state.lock().failure = class;
+    }
+}
+
+#[async_trait]
+impl TelemetryTransport for RecordingTransport {
+    async fn post(&self, request: TelemetryRequest) -> Result<(), MonitoringError> {
+        let mut state = self.state.lock();
+        if let Some(class) = state.failure {
+            let reason = "the double was told to fail".to_owned();
+            return Err(MonitoringError::Transport { url: request.url, reason, class });
+        }
+        state.requests.push(request);
+        Ok(())
     }
 }

@@ -8,4 +8,7 @@
 )]
 
 mod chromium;
+mod conformance;
 mod promtool;
+#[cfg(feature = "fred")]
+mod redis;

@@ -47,7 +47,7 @@ impl AudioChunk {
         planned: PlannedChunk,
         reading: &dyn AudioSource,
     ) -> Result<Self, ProcessingError> {
-        let Cut { recipe, first_sample } = file.track().cut(planned.owned);
+        let Cut { recipe, first_sample } = file.track().cut(planned.heard);
         let pre_roll = (planned.owned.start().get() as i64).saturating_sub(first_sample);
         let mut hash = Sha256::new();
         let identity = file.track().identity();
@@ -55,6 +55,7 @@ impl AudioChunk {
         hash.update(identity);
         hash.update(pre_roll.to_be_bytes());
         hash.update(planned.owned.len().to_be_bytes());
+        hash.update(planned.heard.len().to_be_bytes());
         let hashed = recipe
             .read_packets(reading, |bytes| hash.update(bytes))
             .map_err(|error| ProcessingError::read(file.name(), error))?;
@@ -76,7 +77,8 @@ impl AudioChunk {
         self.index
     }
 
-    /// The part of the recording that this chunk answers for. What it holds beyond is there for the decoder's sake.
+    /// The part of the recording that this chunk answers for. What it holds beyond is there for the decoder's sake, or
+    /// to hear a word whole that a blind cut divides: words of it belong to the neighbour.
     pub const fn owned(&self) -> SampleSpan {
         self.owned
     }

@@ -1,8 +1,9 @@
 //! The stores against their suite and against each other, and workers on them.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod harness;
+mod metrics;
 mod model;
 mod takeover;
 mod worker;

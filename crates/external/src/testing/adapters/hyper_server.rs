@@ -1,5 +1,7 @@
 //! Serves the simulator on loopback: HTTP/1.1 and HTTP/2 without TLS on one port. No rule is here.
 
+#[cfg(test)]
+mod client_tests;
 mod exchange;
 mod prefixed;
 mod scripted_body;
