@@ -1,6 +1,7 @@
 //! What running a chunk costs, beside what tokio alone takes for as many tasks that can be cancelled and time out.
 //!
 //! `cargo bench -p wavequill-benches --bench orchestrate`
+#![expect(clippy::expect_used, reason = "a bench")]
 
 use std::hint::black_box;
 use std::sync::Arc;
