@@ -1,8 +1,12 @@
-//! What can be set.
+//! What can be set: for chunks here, for runs in a file of its own.
+
+mod run;
 
 use std::time::Duration;
 
 use wavequill_kernel::InvalidValue;
+
+pub use run::{AdmissionConfig, HedgeConfig, OrchestratorConfig, RetryConfig};
 
 /// How chunks are sized and where they are cut.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wavequill_kernel::{ErrorClass, InvalidValue, Retryable};
 
-use crate::ByteSize;
+use crate::{ByteSize, RecognitionError, Transcript};
 
 /// What can go wrong between a recording and its transcript.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -66,6 +66,84 @@ pub enum ProcessingError {
         #[source]
         source: InvalidValue,
     },
+    /// The recognizer failed for good, or as often as it may be asked.
+    #[error("the recognizer gave no answer after {attempts} attempts")]
+    Recognition {
+        /// How often it was asked.
+        attempts: u32,
+        /// What it said last.
+        #[source]
+        source: RecognitionError,
+    },
+    /// No attempt ended in time.
+    #[error("no answer within {after:?} in {attempts} attempts; allow more time or send shorter chunks")]
+    TimedOut {
+        /// How long the last attempt was waited for.
+        after: Duration,
+        /// How often it was asked.
+        attempts: u32,
+    },
+    /// The recognizer asks for more patience than there is time.
+    #[error(
+        "the recognizer asks to be left alone for {retry_after:?}; start again then, what is finished is kept"
+    )]
+    Throttled {
+        /// How long it asked for.
+        retry_after: Duration,
+    },
+    /// The code that handles a chunk panicked.
+    #[error("the code that handles the chunk panicked: {what}; this is a bug in it")]
+    Panicked {
+        /// What it said.
+        what: String,
+    },
+    /// The run was cancelled before this was done.
+    #[error("the run was cancelled; start it again to go on")]
+    Cancelled,
+    /// The run's time was over before this was done.
+    #[error("the run's deadline of {deadline:?} is over; start it again to go on")]
+    DeadlineExceeded {
+        /// The time that the run had.
+        deadline: Duration,
+    },
+    /// The journal cannot be read or written.
+    #[error("cannot {what} the journal {path}; free some space or name another file")]
+    Journal {
+        /// `read`, `write`, `open` or `lock`.
+        what: &'static str,
+        /// Which file.
+        path: String,
+        /// Why it failed.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The store of transcripts failed.
+    #[error("the store of transcripts failed")]
+    Store {
+        /// What it said.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// A transcript makes no sense.
+    #[error("the transcript of a chunk makes no sense: {what}")]
+    BadTranscript {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Some of the recording was not heard, and everything was asked for.
+    #[error("{} of the recording could not be transcribed; allow gaps to take the rest", gaps(transcript))]
+    Incomplete {
+        /// The rest, with the gaps.
+        transcript: Box<Transcript>,
+    },
+}
+
+/// How many gaps, in words.
+fn gaps(transcript: &Transcript) -> String {
+    match transcript.gaps.len() {
+        1 => "one stretch".to_owned(),
+        n => format!("{n} stretches"),
+    }
 }
 
 /// A limit of a recognizer, by its name.
@@ -139,8 +217,17 @@ impl Retryable for ProcessingError {
             | Self::Corrupt { .. }
             | Self::LimitTooSmall { .. }
             | Self::Decode { .. }
-            | Self::InvalidConfig { .. } => ErrorClass::Permanent,
-            Self::SourceChanged { .. } => ErrorClass::Transient,
+            | Self::InvalidConfig { .. }
+            | Self::Panicked { .. }
+            | Self::BadTranscript { .. } => ErrorClass::Permanent,
+            Self::SourceChanged { .. } | Self::Cancelled | Self::Journal { .. } | Self::Store { .. } => {
+                ErrorClass::Transient
+            }
+            Self::Recognition { source, .. } => source.class().exhausted(),
+            Self::TimedOut { .. } | Self::DeadlineExceeded { .. } | Self::Incomplete { .. } => {
+                ErrorClass::Exhausted
+            }
+            Self::Throttled { retry_after } => ErrorClass::Throttled { retry_after: Some(*retry_after) },
             Self::Read { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound
                 | io::ErrorKind::PermissionDenied

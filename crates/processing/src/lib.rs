@@ -6,13 +6,25 @@ mod chunk_planner;
 mod chunk_sizer;
 mod config;
 mod container;
+mod coverage;
 mod dynamic_chunk_sizer;
 mod error;
+mod file_run_journal;
+mod metrics;
 mod model;
+mod orchestrator;
+mod output;
+mod parallel_orchestrator;
 mod pause_finder;
 mod ports;
+mod recognizing_processor;
+mod seam_timestamp_adjuster;
+mod slowness_admission;
+mod spans;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod timestamp_adjuster;
+mod transcript_assembler;
 
 #[cfg(feature = "earshot")]
 pub use adapters::earshot::EarshotVoiceDetector;
@@ -20,17 +32,21 @@ pub use adapters::earshot::EarshotVoiceDetector;
 pub use adapters::symphonia::SymphoniaAudioDecoder;
 pub use chunk_planner::ChunkPlanner;
 pub use chunk_sizer::ChunkSizer;
-pub use config::ChunkSizerConfig;
+pub use config::{AdmissionConfig, ChunkSizerConfig, HedgeConfig, OrchestratorConfig, RetryConfig};
+pub use coverage::CoverageRules;
 pub use dynamic_chunk_sizer::DynamicChunkSizer;
 pub use error::{Amount, Limit, ProcessingError};
-pub use model::audio_file::{AudioFile, Warning};
-pub use model::chunk::{AudioChunk, ChunkBody, CutQuality};
-pub use model::format::{AudioFormat, Codec, Container};
-pub use model::pause::{CutWindow, Pause, PauseMap};
-pub use model::plan::{ChunkLimits, ChunkPlan, ChunkSizeRecommendation, PlanKind, PlannedChunk, SizeReason};
-pub use model::profile::{ConcurrencyLimit, LatencyModel, RecognizerProfile, RequestQuota, Times};
-pub use model::sample::{ByteSize, SampleIndex, SampleRate, SampleSpan};
-pub use pause_finder::{PauseFinder, VoiceTrack};
-pub use ports::audio::{
-    AudioDecoder, AudioSource, FileAudioSource, MemoryAudioSource, SampleReader, VoiceDetector,
+pub use file_run_journal::{FileRunJournal, JournalIdentity};
+pub use model::*;
+pub use orchestrator::{
+    Orchestrator, ProgressSender, ProgressWatch, Run, RunClose, RunControl, RunDriver, RunHandle,
 };
+pub use output::OutputFormat;
+pub use parallel_orchestrator::ParallelOrchestrator;
+pub use pause_finder::{PauseFinder, VoiceTrack};
+pub use ports::*;
+pub use recognizing_processor::RecognizingProcessor;
+pub use seam_timestamp_adjuster::SeamTimestampAdjuster;
+pub use slowness_admission::SlownessAdmission;
+pub use timestamp_adjuster::TimestampAdjuster;
+pub use transcript_assembler::TranscriptAssembler;

@@ -1,14 +1,29 @@
 //! Helpers for tests of this crate and of those who use it. Not for production.
 
 pub mod conformance;
+mod scripted_recognizer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use wavequill_kernel::ContentHash;
 
 use crate::model::recipe::{Piece, Recipe};
-use crate::{AudioChunk, AudioFormat, CutQuality, MemoryAudioSource, SampleRate, SampleSpan};
+use crate::{AudioChunk, AudioFormat, CutQuality, MemoryAudioSource, SampleIndex, SampleRate, SampleSpan};
+
+pub use scripted_recognizer::{Call, Load, ScriptedRecognizer, Step, words_of};
+
+/// Chunks of equal length, one behind the other from the start of a recording. Their bytes are no audio.
+pub fn chunks_of(count: usize, length: Duration, rate: SampleRate) -> Vec<AudioChunk> {
+    let samples = rate.samples_in(length);
+    (0..count)
+        .map(|index| {
+            let start = SampleIndex::new(index as u64 * samples);
+            chunk_of_bytes(index, SampleSpan::new(start, start.plus(samples)), rate, vec![0; 100])
+        })
+        .collect()
+}
 
 /// A chunk whose body is `body`, whatever that is. Its hash is made of its index and length alone.
 pub fn chunk_of_bytes(
@@ -25,6 +40,7 @@ pub fn chunk_of_bytes(
     AudioChunk {
         index,
         owned,
+        heard: owned,
         first_sample: owned.start().get() as i64,
         rate,
         format: AudioFormat::Wav,

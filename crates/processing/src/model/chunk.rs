@@ -30,6 +30,7 @@ pub enum CutQuality {
 pub struct AudioChunk {
     pub(crate) index: usize,
     pub(crate) owned: SampleSpan,
+    pub(crate) heard: SampleSpan,
     pub(crate) first_sample: i64,
     pub(crate) rate: SampleRate,
     pub(crate) format: AudioFormat,
@@ -62,6 +63,7 @@ impl AudioChunk {
         Ok(Self {
             index,
             owned: planned.owned,
+            heard: planned.heard,
             first_sample,
             rate: file.rate(),
             format: file.chunk_format(),
@@ -81,6 +83,11 @@ impl AudioChunk {
     /// to hear a word whole that a blind cut divides: words of it belong to the neighbour.
     pub const fn owned(&self) -> SampleSpan {
         self.owned
+    }
+
+    /// The part of the recording that is sent to be heard: at least [`owned`](Self::owned), more at a blind cut.
+    pub const fn heard(&self) -> SampleSpan {
+        self.heard
     }
 
     /// Where in the recording the first sample lies that a decoder makes of this chunk's bytes.

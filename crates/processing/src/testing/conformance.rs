@@ -1,9 +1,19 @@
 //! The contracts of traits, as checks that any implementation can be put through. A broken sentence panics.
 
+mod admission;
+mod keeping;
+mod orchestrator;
+mod timestamp_adjuster;
+
 use crate::{
     AudioFile, AudioSource, ChunkSizer, ConcurrencyLimit, PauseMap, PlannedChunk, ProcessingError,
     RecognizerProfile, SampleSpan,
 };
+
+pub use admission::admission;
+pub use keeping::{reopened_journal, run_journal, transcript_store};
+pub use orchestrator::orchestrator;
+pub use timestamp_adjuster::timestamp_adjuster;
 
 /// Puts a source that holds `bytes` through the contract of [`AudioSource`].
 ///

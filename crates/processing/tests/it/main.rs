@@ -8,6 +8,15 @@
 )]
 
 mod bad_input;
+mod contracts;
 mod cuts;
+mod ending;
 mod fixtures;
 mod plans;
+mod resuming;
+mod retrying;
+mod running;
+mod seams;
+mod support;
+mod tracing;
+mod whole;

@@ -1,0 +1,6 @@
+//! The pools, the optimizers and the index managers against the real databases.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod postgres_pool;
+mod server;
+mod sqlite_pool;
