@@ -64,6 +64,7 @@
 //! to 12 ms off; test with another codec where each word counts.
 
 mod adapters;
+pub mod conformance;
 mod scripted_speech_api;
 mod speech_api_simulator;
 mod tone_probe;

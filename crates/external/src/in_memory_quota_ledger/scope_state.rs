@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::pace::{Pace, SendMeter};
 use super::told::{Pacing, Told};
-use super::twin::{Admission, Twin, is_bucket};
+use super::twin::{Admission, Twin};
 use super::window::Window;
 use crate::config::RateLimitConfig;
 use crate::model::quota::{
@@ -154,7 +154,7 @@ impl ScopeState {
         self.in_flight += 1;
         self.each(cost, |limits, cost| {
             limits.told.iter_mut().for_each(|told| told.charge(cost, now));
-            limits.twin.iter_mut().for_each(|twin| twin.charge(cost));
+            limits.twin.iter_mut().for_each(|twin| twin.charge(cost, now));
             limits.window.iter_mut().for_each(|window| window.charge(cost));
         });
         for (sum, dimension) in self.in_flight_cost.iter_mut().zip(Dimension::ALL) {
@@ -293,14 +293,7 @@ impl ScopeState {
         let admission = if throttled { Admission::Refused } else { Admission::Admitted };
         match &mut limits.twin {
             Some(twin) => twin.observe(seen, *mark, cost, delay, admission, now),
-            None if is_bucket(seen) => {
-                let limit = seen.limit.unwrap_or(1.0);
-                let period = seen.period.unwrap_or(Duration::from_secs(60));
-                // What is in flight may not have been seen by the API yet.
-                let used = seen.remaining.map_or(0.0, |remaining| limit - remaining) + in_flight;
-                limits.twin = Some(Twin::new(limit, period, used, now));
-            }
-            None => {}
+            None => limits.twin = Twin::seen(seen, in_flight, now),
         }
     }
 

@@ -4,8 +4,12 @@ use std::collections::VecDeque;
 
 use crate::model::quota::RateLimit;
 
-/// Into how many parts a period is divided when what was spent is remembered.
-const PARTS: f64 = 256.0;
+/// Into how many parts a period is divided when what was spent is remembered: a part is what may be lost of the limit.
+const PARTS: f64 = 2048.0;
+
+/// How much later an API may have seen a request than we granted it, compared with another: what was spent is remembered
+/// that much longer.
+const JITTER: f64 = 0.06;
 
 /// How many units may go without pacing at the start, at most, where units are requests.
 const BURST: f64 = 8.0;
@@ -21,6 +25,7 @@ pub(crate) enum Pacing {
 
 #[derive(Clone, Copy, Debug)]
 struct Spent {
+    first_at: f64,
     last_at: f64,
     amount: f64,
 }
@@ -51,7 +56,8 @@ impl Told {
     }
 
     pub(crate) fn advance(&mut self, now: f64) {
-        while let Some(oldest) = self.log.front().filter(|spent| spent.last_at + self.period <= now) {
+        while let Some(oldest) = self.log.front().filter(|spent| spent.last_at + self.period + JITTER <= now)
+        {
             self.spent = (self.spent - oldest.amount).max(0.0);
             self.log.pop_front();
         }
@@ -74,7 +80,7 @@ impl Told {
         }
         let mut free_at = now;
         for spent in &self.log {
-            free_at = spent.last_at + self.period;
+            free_at = spent.last_at + self.period + JITTER;
             excess -= spent.amount;
             if excess <= 1e-9 {
                 break;
@@ -100,11 +106,11 @@ impl Told {
         self.spent += cost;
         match self.log.back_mut() {
             // Remembered with the later time, so that nothing is forgotten too early.
-            Some(last) if now - last.last_at < self.period / PARTS => {
+            Some(last) if now - last.first_at < self.period / PARTS => {
                 last.amount += cost;
                 last.last_at = now;
             }
-            _ => self.log.push_back(Spent { last_at: now, amount: cost }),
+            _ => self.log.push_back(Spent { first_at: now, last_at: now, amount: cost }),
         }
     }
 
@@ -180,8 +186,8 @@ mod tests {
     fn what_is_larger_than_the_limit_goes_alone() {
         let mut told = Told::new(RateLimit::per_minute(100.0), Pacing::Eager);
         told.charge(10.0, 0.0);
-        assert_eq!(told.wait(500.0, 0.0), 60.0);
-        told.advance(60.0);
-        assert_eq!(told.wait(500.0, 60.0), 0.0);
+        assert_eq!(told.wait(500.0, 0.0), 60.0 + JITTER);
+        told.advance(60.1);
+        assert_eq!(told.wait(500.0, 60.1), 0.0);
     }
 }

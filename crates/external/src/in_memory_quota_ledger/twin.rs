@@ -5,9 +5,10 @@
 //! what a header said about the moment at which that request was *sent*; their sum is kept, so that an answer that comes
 //! late is compared with what was known then.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::model::quota::{RateLimit, ResetMeaning, SeenLimit};
+use crate::model::quota::{RateLimit, SeenLimit};
 use crate::ports::ChargeMark;
 
 /// How much of an error is corrected at once.
@@ -22,6 +23,10 @@ const DELAY_WEIGHT: f64 = 0.05;
 const COST_WEIGHT: f64 = 0.05;
 /// The periods that limits have: one second to one day.
 const PERIODS: [f64; 5] = [1.0, 10.0, 60.0, 3600.0, 86_400.0];
+/// Requests that are sent within this time of each other may arrive in any order.
+const REORDERING: f64 = 0.05;
+/// How many moments of sending are remembered.
+const REMEMBERED: usize = 4096;
 /// How often another period must be seen in a row before it is believed.
 const PERIOD_PROOF: u32 = 3;
 
@@ -38,6 +43,8 @@ pub(crate) enum Admission {
 #[derive(Clone, Debug)]
 pub(crate) struct Twin {
     limit: f64,
+    /// When the latest request that told this limit was sent.
+    limit_of: f64,
     period: f64,
     burst: f64,
     tat: f64,
@@ -47,14 +54,33 @@ pub(crate) struct Twin {
     delay: f64,
     mean_cost: f64,
     other_period: Option<(f64, u32)>,
+    /// When something was spent, and the sum of all that was spent until then.
+    spent: VecDeque<(f64, f64)>,
 }
 
 impl Twin {
+    /// The bucket that headers describe, less what is in flight and may not have been seen by the API yet.
+    pub(crate) fn seen(seen: &SeenLimit, in_flight: f64, now: f64) -> Option<Self> {
+        let limit = seen.limit?;
+        let mut twin = Self::new(limit, seen.period.unwrap_or(Duration::from_secs(60)), 0.0, now);
+        let used = match (seen.reset, seen.remaining) {
+            (Some(reset), _) => reset.as_secs_f64() / twin.unit(),
+            (None, Some(remaining)) => limit - remaining,
+            (None, None) => 0.0,
+        };
+        if let (Some(remaining), Some(reset)) = (seen.remaining, seen.reset) {
+            twin.learn_burst(remaining, reset.as_secs_f64(), seen.reset_step.as_secs_f64());
+        }
+        twin.tat = now + (used + in_flight).max(0.0) * twin.unit();
+        Some(twin)
+    }
+
     /// A bucket that is full but for `used`.
     pub(crate) fn new(limit: f64, period: Duration, used: f64, now: f64) -> Self {
         let period = period.as_secs_f64();
         Self {
             limit,
+            limit_of: f64::NEG_INFINITY,
             period,
             burst: limit.max(1.0),
             tat: now + used.max(0.0) * period / limit,
@@ -64,6 +90,7 @@ impl Twin {
             delay: 0.0,
             mean_cost: 1.0,
             other_period: None,
+            spent: VecDeque::new(),
         }
     }
 
@@ -111,10 +138,38 @@ impl Twin {
         (missing / (1.0 - self.foreign * self.unit()).max(1.0 - LARGEST_FOREIGN)).max(0.0)
     }
 
-    pub(crate) fn charge(&mut self, cost: f64) {
+    pub(crate) fn charge(&mut self, cost: f64, now: f64) {
         self.tat += cost * self.unit();
-        if cost > 0.0 {
-            self.mean_cost += COST_WEIGHT * (cost - self.mean_cost);
+        if cost <= 0.0 {
+            return;
+        }
+        self.mean_cost += COST_WEIGHT * (cost - self.mean_cost);
+        let all = self.spent.back().map_or(0.0, |(_, sum)| *sum) + cost;
+        match self.spent.back_mut() {
+            Some((at, sum)) if *at >= now => *sum = all,
+            _ => self.spent.push_back((now, all)),
+        }
+        if self.spent.len() > REMEMBERED {
+            self.spent.pop_front();
+        }
+    }
+
+    /// What was spent until a time, as far as is remembered.
+    fn spent_until(&self, time: f64) -> f64 {
+        let index = self.spent.partition_point(|(at, _)| *at <= time);
+        index.checked_sub(1).and_then(|index| self.spent.get(index)).map_or(0.0, |(_, sum)| *sum)
+    }
+
+    /// The part of an error that cannot be explained by the order in which requests arrived: the API may have counted
+    /// those sent shortly after this one, and not have counted those sent shortly before.
+    fn beyond_reordering(&self, error: f64, sent_at: f64) -> f64 {
+        let here = self.spent_until(sent_at);
+        let before = here - self.spent_until(sent_at - REORDERING);
+        let after = self.spent_until(sent_at + REORDERING) - here;
+        if error < 0.0 {
+            (error + before * self.unit()).min(0.0)
+        } else {
+            (error - after * self.unit()).max(0.0)
         }
     }
 
@@ -140,10 +195,17 @@ impl Twin {
         self.advance(now);
         self.delay += DELAY_WEIGHT * (delay - self.delay);
         let limit = seen.limit.unwrap_or(self.limit);
+        let changed = (limit - self.limit).abs() > f64::EPSILON * limit;
+        let sent_at = now - delay;
+        if changed && sent_at < self.limit_of {
+            // Sent before the limit was changed, and answered after: what it tells is of the past.
+            return;
+        }
+        self.limit_of = self.limit_of.max(sent_at);
         if let (Some(remaining), Some(reset)) = (seen.remaining, seen.reset) {
             self.learn_period(limit, remaining, reset.as_secs_f64());
         }
-        if (limit - self.limit).abs() > f64::EPSILON * limit {
+        if changed {
             self.rescale(limit, now);
         }
         let Some(reset) = seen
@@ -166,6 +228,7 @@ impl Twin {
         }
         let half_step = seen.reset_step.as_secs_f64() / 2.0;
         error = error.signum() * (error.abs() - half_step).max(0.0);
+        error = self.beyond_reordering(error, sent_at);
         if admission == Admission::Refused && error < -5.0 * self.unit() {
             // Refused with room left: what refuses is another bucket, and this one is not to be trusted less for it.
             return;
@@ -189,6 +252,11 @@ impl Twin {
     fn learn_burst(&mut self, remaining: f64, reset: f64, step: f64) {
         // A reset that was rounded up to whole seconds would make the bucket look larger than it is.
         let burst = remaining + (reset - step).max(0.0) / self.unit();
+        if remaining < 1.0 {
+            // It may be more than empty, after a limit was lowered: then this is no size, but a bound of one.
+            self.burst = self.burst.min(burst.ceil() + 1.0).max(1.0);
+            return;
+        }
         let rounding = step / self.unit();
         let whole = (burst..=burst + rounding + 1.0).contains(&self.limit);
         self.burst = if whole { self.limit } else { (burst - 1e-6).ceil() }.max(1.0);
@@ -220,15 +288,10 @@ impl Twin {
     }
 }
 
-/// Whether these headers describe a bucket, and enough of it.
-pub(crate) fn is_bucket(seen: &SeenLimit) -> bool {
-    seen.meaning == ResetMeaning::UntilFull && seen.limit.is_some()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::quota::Dimension;
+    use crate::model::quota::{Dimension, ResetMeaning};
     use proptest::prelude::*;
 
     fn seen(limit: f64, remaining: f64, reset: f64) -> SeenLimit {
@@ -250,7 +313,7 @@ mod tests {
         let mut twin = Twin::new(60.0, MINUTE, 0.0, 0.0);
         for _ in 0..58 {
             assert_eq!(twin.wait(1.0, 0.0), 0.0);
-            twin.charge(1.0);
+            twin.charge(1.0, 0.0);
         }
         assert!((twin.wait(1.0, 0.0) - 1.0).abs() < 1e-9, "{}", twin.wait(1.0, 0.0));
         twin.advance(1.0);
@@ -261,7 +324,7 @@ mod tests {
     fn a_bucket_of_one_grants_one_at_a_time() {
         let mut twin = Twin::new(1.0, Duration::from_secs(10), 0.0, 0.0);
         assert_eq!(twin.wait(1.0, 0.0), 0.0);
-        twin.charge(1.0);
+        twin.charge(1.0, 0.0);
         assert_eq!(twin.wait(1.0, 0.0), 10.0);
     }
 
@@ -269,7 +332,7 @@ mod tests {
     fn what_is_larger_than_the_bucket_waits_until_it_is_full() {
         let mut twin = Twin::new(10.0, MINUTE, 0.0, 0.0);
         assert_eq!(twin.wait(50.0, 0.0), 0.0);
-        twin.charge(5.0);
+        twin.charge(5.0, 0.0);
         assert_eq!(twin.wait(50.0, 0.0), 30.0);
     }
 
@@ -302,7 +365,7 @@ mod tests {
             used = (used - 0.1 / unit + 0.1 * 3.0).max(0.0);
             twin.advance(at);
             if twin.wait(1.0, at) == 0.0 && used < 499.0 {
-                twin.charge(1.0);
+                twin.charge(1.0, at);
                 let mark = twin.mark(at);
                 used += 1.0;
                 twin.observe(
@@ -327,7 +390,7 @@ mod tests {
             for (at, (limit, remaining, reset, refused)) in headers.into_iter().enumerate() {
                 let now = at as f64;
                 twin.advance(now);
-                twin.charge(1.0);
+                twin.charge(1.0, now);
                 let mark = twin.mark(now);
                 let admission = if refused { Admission::Refused } else { Admission::Admitted };
                 twin.observe(&seen(limit, remaining.min(limit), reset), Some(mark), 1.0, 0.5, admission, now);
@@ -342,7 +405,7 @@ mod tests {
             let mut twin = Twin::new(500.0, MINUTE, 100.0, 0.0);
             let before = twin.mark(0.0).predicted_s;
             for cost in &costs {
-                twin.charge(*cost);
+                twin.charge(*cost, 0.0);
             }
             for cost in &costs {
                 twin.restore(*cost);

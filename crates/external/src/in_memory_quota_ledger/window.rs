@@ -75,7 +75,9 @@ impl Window {
             _ => false,
         };
         // In the same window what is left only falls: answers overtake one another.
-        let left = if same { self.left.min(seen.remaining.unwrap_or(self.left)) } else { next.left };
+        // Where a window has begun by our own reckoning, so has what is left of it.
+        let known = same || self.ends_at.is_none();
+        let left = if known { self.left.min(seen.remaining.unwrap_or(self.left)) } else { next.left };
         // A reset of whole seconds may be rounded down: the later end is the safe one.
         let ends_at = match (same, self.ends_at, next.ends_at) {
             (true, Some(mine), Some(theirs)) => Some(mine.max(theirs)),
@@ -120,7 +122,10 @@ mod tests {
         let mut window = Window::seen(&seen(2.0, 30), 0.0, 0.0).unwrap();
         window.observe(&seen(5.0, 30), 0.0, 0.1);
         assert_eq!(window.remaining(), 2.0);
-        window.observe(&seen(7.0, 60), 1.0, 31.0);
-        assert_eq!(window.remaining(), 6.0, "a new window, less what is in flight");
+        // The next window has begun by our own reckoning, and two are spent of it, of which the API has seen one.
+        window.advance(31.0);
+        window.charge(2.0);
+        window.observe(&seen(7.0, 60), 1.0, 31.5);
+        assert_eq!(window.remaining(), 6.0);
     }
 }

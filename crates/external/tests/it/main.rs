@@ -2,12 +2,17 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "helpers of tests: what goes wrong there is to fail the test"
 )]
 
+#[cfg(feature = "testing")]
+mod conformance;
 mod errors;
 mod http1;
 mod http2;
+#[cfg(feature = "testing")]
+mod quota;
 mod raw_http2;
 mod secrets;
 mod server;
