@@ -1,1 +1,57 @@
 #![doc = include_str!("../README.md")]
+
+mod adapters;
+mod adaptive_rate_limit_handler;
+mod answer;
+mod body;
+mod config;
+mod connection_pool_manager;
+mod dialect;
+mod error;
+mod http2_connection_pool_manager;
+mod http_speech_api;
+mod in_memory_quota_ledger;
+mod metrics;
+mod model;
+mod multipart;
+mod ports;
+mod rate_limit_handler;
+mod speech_api;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+#[cfg(feature = "hyper")]
+pub use adapters::hyper::preset::HyperSpeechApiConfig;
+#[cfg(feature = "hyper")]
+pub use adapters::hyper::{AddressPolicy, Http2Use, HyperConfig, HyperHttpTransport, TrustedRoots};
+pub use adaptive_rate_limit_handler::AdaptiveRateLimitHandler;
+pub use body::{BodyReader, ChainBody, FileRange, ReplayBody};
+pub use config::{ConnectionPoolConfig, RateLimitConfig, SpeechApiConfig, UnknownModels};
+pub use connection_pool_manager::{ConnectionPoolManager, StreamPermit};
+pub use dialect::deepgram::DeepgramDialect;
+pub use dialect::openai::{OpenAiDialect, OpenAiFlavor};
+pub use error::{ConnectFailure, ExternalError, Phase};
+pub use http_speech_api::HttpSpeechApi;
+pub use http2_connection_pool_manager::Http2ConnectionPoolManager;
+pub use in_memory_quota_ledger::InMemoryQuotaLedger;
+pub use model::audio::{AudioFormat, SpeechAudio};
+pub use model::capabilities::{
+    AnswerFormat, CapabilityTable, LanguageHints, ModelCapabilities, ModelId, Support,
+};
+pub use model::http::{HttpRequest, HttpResponse, Processed};
+pub use model::language::LanguageCode;
+pub use model::origin::{BaseUrl, Origin, PlainHttp};
+pub use model::pool::{OriginStats, PoolStats};
+pub use model::quota::{
+    Cost, Dimension, DimensionView, Lane, Observation, QuotaScope, QuotaView, RateLimit, ResetMeaning,
+    SeenLimit, SeenLimits, SeenOutcome, StopCause, ThrottleCause,
+};
+pub use model::request::{Speakers, SpeechRequest, Timestamps, TimingNeed};
+pub use model::response::{SpeechResponse, TimedSegment, TimedWord, Timing, Usage};
+pub use ports::{
+    Answer, Charge, ChargeMark, Charged, Endpoint, HttpLink, HttpTransport, LinkError, LinkPhase, LinkState,
+    Protocol, QuotaLedger, ReplayCause, SpeechDialect,
+};
+pub use rate_limit_handler::{PermitHome, QuotaAnswer, QuotaPermit, RateLimitHandler, Sent};
+pub use secrecy::SecretString;
+pub use speech_api::SpeechApi;

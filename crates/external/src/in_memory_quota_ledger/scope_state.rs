@@ -1,0 +1,324 @@
+//! Everything that is known of one quota, and the rules that join it. Pure: `now` in seconds is an argument.
+
+use std::time::Duration;
+
+use super::pace::{Pace, SendMeter};
+use super::told::{Pacing, Told};
+use super::twin::{Admission, Twin};
+use super::window::Window;
+use crate::config::RateLimitConfig;
+use crate::model::quota::{
+    Cost, Dimension, DimensionView, Observation, QuotaView, ResetMeaning, SeenLimit, SeenOutcome, StopCause,
+    ThrottleCause,
+};
+use crate::ports::{Charge, Charged};
+
+/// Limits of one dimension: what was told, and what headers say.
+#[derive(Clone, Debug, Default)]
+struct Limits {
+    told: Option<Told>,
+    twin: Option<Twin>,
+    window: Option<Window>,
+}
+
+/// A credential that is refused.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    cause: StopCause,
+    next_probe: f64,
+}
+
+/// A bound on requests in flight that a refusal taught.
+#[derive(Clone, Copy, Debug)]
+struct Cap {
+    most: u32,
+    /// When it was last moved.
+    at: f64,
+}
+
+/// After how many quiet seconds a learned bound on concurrency is tried one higher.
+const CAP_RAISE_EVERY: f64 = 60.0;
+
+/// The state of one quota.
+#[derive(Clone, Debug)]
+pub(crate) struct ScopeState {
+    limits: [Limits; 4],
+    told_in_flight: Option<u32>,
+    until_known: u32,
+    probe_interval: f64,
+    known: bool,
+    in_flight: u32,
+    in_flight_cost: [f64; 4],
+    header_cap: Option<u32>,
+    cap: Option<Cap>,
+    hold_until: f64,
+    stop: Option<Stop>,
+    pace: Option<Pace>,
+    ramp: Option<Pace>,
+    meter: SendMeter,
+    delay: f64,
+    next_id: u64,
+}
+
+impl ScopeState {
+    pub(crate) fn new(config: &RateLimitConfig) -> Self {
+        let told = |limit: Option<_>, pacing| Limits {
+            told: limit.map(|limit| Told::new(limit, pacing)),
+            ..Limits::default()
+        };
+        Self {
+            limits: [
+                told(config.requests, Pacing::Even),
+                told(config.tokens, Pacing::Eager),
+                told(config.audio, Pacing::Eager),
+                told(config.bytes, Pacing::Eager),
+            ],
+            told_in_flight: config.max_in_flight,
+            until_known: config.in_flight_until_known,
+            probe_interval: config.probe_interval.as_secs_f64(),
+            known: config.requests.is_some(),
+            in_flight: 0,
+            in_flight_cost: [0.0; 4],
+            header_cap: None,
+            cap: None,
+            hold_until: 0.0,
+            stop: None,
+            pace: None,
+            ramp: None,
+            meter: SendMeter::default(),
+            delay: 0.0,
+            next_id: 0,
+        }
+    }
+
+    fn max_in_flight(&self) -> Option<u32> {
+        let unknown = (!self.known).then_some(self.until_known);
+        let learned = self.cap.map(|cap| cap.most);
+        [self.told_in_flight, unknown, self.header_cap, learned].into_iter().flatten().min()
+    }
+
+    fn advance(&mut self, now: f64) {
+        for limits in &mut self.limits {
+            limits.told.iter_mut().for_each(|told| told.advance(now));
+            limits.twin.iter_mut().for_each(|twin| twin.advance(now));
+            limits.window.iter_mut().for_each(|window| window.advance(now));
+        }
+        self.pace.iter_mut().for_each(|pace| pace.advance(now));
+        self.ramp.iter_mut().for_each(|ramp| ramp.advance(now));
+        if let Some(cap) = &mut self.cap
+            && self.in_flight >= cap.most
+            && now - cap.at >= CAP_RAISE_EVERY
+        {
+            *cap = Cap { most: cap.most + 1, at: now };
+        }
+    }
+
+    /// Seconds until the cost can be granted by rate; zero if now.
+    fn wait(&self, cost: &Cost, now: f64) -> f64 {
+        let mut wait = (self.hold_until - now).max(0.0);
+        for (dimension, limits) in Dimension::ALL.into_iter().zip(&self.limits) {
+            let cost = cost.of(dimension);
+            let told = limits.told.as_ref().map_or(0.0, |told| told.wait(cost, now));
+            let twin = limits.twin.as_ref().map_or(0.0, |twin| twin.wait(cost, now));
+            let window = limits.window.as_ref().map_or(0.0, |window| window.wait(cost, now));
+            wait = wait.max(told).max(twin).max(window);
+        }
+        for pace in [&self.pace, &self.ramp].into_iter().flatten() {
+            wait = wait.max(pace.wait(now));
+        }
+        wait
+    }
+
+    pub(crate) fn try_charge(&mut self, cost: &Cost, now: f64) -> Charged {
+        self.advance(now);
+        if let Some(stop) = &mut self.stop {
+            if now < stop.next_probe {
+                return Charged::Stopped(stop.cause);
+            }
+            stop.next_probe = now + self.probe_interval;
+            return Charged::Granted(self.charge(cost, now));
+        }
+        if self.max_in_flight().is_some_and(|most| self.in_flight >= most) {
+            // Nobody knows when: whoever comes back makes place.
+            return Charged::Wait(Duration::MAX);
+        }
+        let wait = self.wait(cost, now);
+        // A nanosecond is what is lost between seconds as numbers and durations.
+        if wait > 1e-9 {
+            return Charged::Wait(Duration::from_secs_f64(wait.min(1e9)) + Duration::from_nanos(1));
+        }
+        Charged::Granted(self.charge(cost, now))
+    }
+
+    fn charge(&mut self, cost: &Cost, now: f64) -> Charge {
+        self.in_flight += 1;
+        self.each(cost, |limits, cost| {
+            limits.told.iter_mut().for_each(|told| told.charge(cost, now));
+            limits.twin.iter_mut().for_each(|twin| twin.charge(cost, now));
+            limits.window.iter_mut().for_each(|window| window.charge(cost));
+        });
+        for (sum, dimension) in self.in_flight_cost.iter_mut().zip(Dimension::ALL) {
+            *sum += cost.of(dimension);
+        }
+        self.pace.iter_mut().for_each(|pace| pace.charge(now));
+        self.ramp.iter_mut().for_each(|ramp| ramp.charge(now));
+        self.next_id += 1;
+        let mut charge = Charge { id: self.next_id, at_s: now, marks: [None; 4] };
+        self.mark(&mut charge, now);
+        charge
+    }
+
+    fn each(&mut self, cost: &Cost, mut act: impl FnMut(&mut Limits, f64)) {
+        for (dimension, limits) in Dimension::ALL.into_iter().zip(&mut self.limits) {
+            act(limits, cost.of(dimension));
+        }
+    }
+
+    fn mark(&self, charge: &mut Charge, now: f64) {
+        for (mark, limits) in charge.marks.iter_mut().zip(&self.limits) {
+            *mark = limits.twin.as_ref().map(|twin| twin.mark(now));
+        }
+    }
+
+    pub(crate) fn sent(&mut self, charge: &mut Charge, now: f64) {
+        self.advance(now);
+        self.meter.sent(now);
+        charge.at_s = now;
+        self.mark(charge, now);
+    }
+
+    fn landed(&mut self, cost: &Cost) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        for (sum, dimension) in self.in_flight_cost.iter_mut().zip(Dimension::ALL) {
+            *sum = (*sum - cost.of(dimension)).max(0.0);
+        }
+    }
+
+    pub(crate) fn restore(&mut self, cost: &Cost) {
+        self.landed(cost);
+        self.each(cost, |limits, cost| {
+            limits.told.iter_mut().for_each(|told| told.restore(cost));
+            limits.twin.iter_mut().for_each(|twin| twin.restore(cost));
+            limits.window.iter_mut().for_each(|window| window.restore(cost));
+        });
+        self.pace.iter_mut().for_each(Pace::restore);
+        self.ramp.iter_mut().for_each(Pace::restore);
+    }
+
+    pub(crate) fn settle(&mut self, cost: &Cost, charge: &Charge, seen: &Observation, now: f64) {
+        let in_flight = self.in_flight;
+        self.landed(cost);
+        let delay = (now - charge.at_s).max(0.0);
+        self.delay = if self.delay > 0.0 { self.delay + 0.05 * (delay - self.delay) } else { delay };
+        let throttled = matches!(seen.outcome, SeenOutcome::Throttled { .. });
+        for limit in &seen.limits.limits {
+            self.learn(limit, cost, charge, delay, throttled, now);
+        }
+        if let Some(most) = seen.limits.max_concurrency {
+            self.header_cap = Some(most);
+        }
+        match seen.outcome {
+            SeenOutcome::Served => {
+                self.known = true;
+                self.stop = None;
+            }
+            SeenOutcome::Stopped(cause) => {
+                self.stop = Some(Stop { cause, next_probe: now + self.probe_interval });
+            }
+            SeenOutcome::Throttled { cause, retry_after } => {
+                self.throttled(cause, retry_after, seen, in_flight, now);
+            }
+            SeenOutcome::Failed => self.known = true,
+            SeenOutcome::Unknown => {}
+        }
+    }
+
+    fn throttled(
+        &mut self,
+        cause: ThrottleCause,
+        retry_after: Option<Duration>,
+        seen: &Observation,
+        in_flight: u32,
+        now: f64,
+    ) {
+        self.known = true;
+        if let Some(patience) = retry_after {
+            self.hold_until = self.hold_until.max(now + patience.as_secs_f64());
+        }
+        let sent = self.meter.rate(now);
+        match cause {
+            ThrottleCause::Concurrency => {
+                let most = in_flight.saturating_sub(1).max(1);
+                let most = self.cap.map_or(most, |cap| cap.most.min(most));
+                self.cap = Some(Cap { most, at: now });
+            }
+            ThrottleCause::Ramp => match &mut self.ramp {
+                Some(ramp) => ramp.refused(self.delay.max(1.0), now),
+                None => self.ramp = Some(Pace::ramp(sent, now)),
+            },
+            // Where headers tell the rate, or how long to wait, nothing need be guessed.
+            ThrottleCause::Rate | ThrottleCause::Unknown => {
+                if retry_after.is_none() && seen.limits.limits.is_empty() {
+                    match &mut self.pace {
+                        Some(pace) => pace.refused(self.delay.max(1.0), now),
+                        None => self.pace = Some(Pace::after_refusal(sent, now)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn learn(
+        &mut self,
+        seen: &SeenLimit,
+        cost: &Cost,
+        charge: &Charge,
+        delay: f64,
+        throttled: bool,
+        now: f64,
+    ) {
+        let index = seen.dimension.index();
+        let in_flight = self.in_flight_cost.get(index).copied().unwrap_or(0.0);
+        let (Some(limits), Some(mark)) = (self.limits.get_mut(index), charge.marks.get(index)) else {
+            return;
+        };
+        let cost = cost.of(seen.dimension);
+        if seen.meaning == ResetMeaning::UntilWindowEnds {
+            match &mut limits.window {
+                Some(window) => window.observe(seen, in_flight, now),
+                None => limits.window = Window::seen(seen, in_flight, now),
+            }
+            return;
+        }
+        let admission = if throttled { Admission::Refused } else { Admission::Admitted };
+        match &mut limits.twin {
+            Some(twin) => twin.observe(seen, *mark, cost, delay, admission, now),
+            None => limits.twin = Twin::seen(seen, in_flight, now),
+        }
+    }
+
+    pub(crate) fn view(&mut self, now: f64) -> QuotaView {
+        self.advance(now);
+        let mut dimensions = Vec::new();
+        for (dimension, limits) in Dimension::ALL.into_iter().zip(&self.limits) {
+            let told = limits.told.as_ref().map(|told| (told.limit(), told.remaining(), 0.0));
+            let twin = limits.twin.as_ref().map(|t| (t.limit(), t.remaining(now), t.foreign_per_second()));
+            let window = limits.window.as_ref().map(|window| (window.limit(), window.remaining(), 0.0));
+            // The one that holds back first.
+            let tightest =
+                [told, twin, window].into_iter().flatten().min_by(|one, other| one.1.total_cmp(&other.1));
+            if let Some((limit, remaining, foreign_per_second)) = tightest {
+                dimensions.push(DimensionView { dimension, limit, remaining, foreign_per_second });
+            }
+        }
+        let wait = self.wait(&Cost::default(), now);
+        QuotaView {
+            dimensions,
+            next_grant: Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX),
+            in_flight: self.in_flight,
+            max_in_flight: self.max_in_flight(),
+            ramp_per_second: self.ramp.as_ref().map(Pace::per_second),
+            stop: self.stop.map(|stop| stop.cause),
+        }
+    }
+}

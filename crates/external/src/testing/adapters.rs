@@ -1,0 +1,3 @@
+//! The server of the simulator.
+
+pub(crate) mod hyper_server;

@@ -1,0 +1,218 @@
+//! How much of a quota is used, and how many requests are refused, against models of how APIs keep it: ten minutes with
+//! two hundred workers, under paused time.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep};
+use wavequill_external::testing::{
+    Action, HeardAudio, Latency, Measure, Quota, QuotaHeaders, SpeechApiSimulator, Upload,
+};
+use wavequill_external::{
+    AdaptiveRateLimitHandler, Answer, Cost, ExternalError, InMemoryQuotaLedger, Lane, ModelCapabilities,
+    ModelId, Observation, OpenAiDialect, QuotaScope, RateLimitConfig, RateLimitHandler, SeenOutcome,
+    SpeechDialect,
+};
+
+const WORKERS: usize = 200;
+const RUN: Duration = Duration::from_secs(600);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    granted: f64,
+    refused: f64,
+}
+
+impl Count {
+    fn assert(self, name: &str, possible: f64, most_refused_per_thousand: f64) {
+        let used = self.granted / possible;
+        let refused = 1000.0 * self.refused / (self.granted + self.refused);
+        let found = format!("{name}: {:.2} % used, {refused:.2} refused per 1000 ({self:?})", 100.0 * used);
+        assert!(used >= 0.995, "{found}");
+        assert!(refused <= most_refused_per_thousand, "{found}");
+    }
+}
+
+/// What the network and the server do, from draws that are the same in each run.
+struct World {
+    api: SpeechApiSimulator,
+    begun: Instant,
+    draws: u64,
+    count: Count,
+}
+
+impl World {
+    /// A one-way trip of 10 to 50 ms.
+    fn trip(&mut self) -> Duration {
+        self.draws =
+            self.draws.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        Duration::from_micros(10_000 + (self.draws >> 33) % 40_000)
+    }
+
+    fn answer(&mut self) -> (Duration, Response<Bytes>) {
+        let head = Request::post("/v1/audio/transcriptions").body(()).unwrap();
+        let upload = Upload::verbose("whisper-1", HeardAudio::silent(Duration::from_secs(10)));
+        let now = self.begun.elapsed();
+        let mut waited = Duration::ZERO;
+        for action in self.api.answer(now, &head, &upload) {
+            match action {
+                Action::Wait(time) => waited += time,
+                Action::Respond(response) => return (waited, response),
+                other => panic!("{other:?}"),
+            }
+        }
+        panic!("no answer")
+    }
+}
+
+async fn worker(world: Rc<RefCell<World>>, handler: Arc<AdaptiveRateLimitHandler>, scope: QuotaScope) {
+    let dialect = OpenAiDialect::default();
+    let model = ModelCapabilities::like_whisper(ModelId::new("whisper-1").unwrap());
+    let cost = Cost::request(Duration::from_secs(10), 40_000);
+    let begun = world.borrow().begun;
+    while begun.elapsed() < RUN {
+        let left = RUN.saturating_sub(begun.elapsed());
+        let Ok(mut permit) = handler.acquire(&scope, &cost, Lane::Normal, left).await else { return };
+        permit.mark_sent();
+        let (up, down) = {
+            let mut world = world.borrow_mut();
+            (world.trip(), world.trip())
+        };
+        sleep(up).await;
+        let (served_in, response) = world.borrow_mut().answer();
+        sleep(served_in + down).await;
+        let answer = Answer {
+            status: response.status(),
+            headers: response.headers(),
+            body: response.body(),
+            model: &model,
+            audio: Duration::from_secs(10),
+            sent_bytes: 40_000,
+            now: SystemTime::UNIX_EPOCH,
+        };
+        let outcome = if response.status().is_success() {
+            world.borrow_mut().count.granted += 1.0;
+            SeenOutcome::Served
+        } else {
+            world.borrow_mut().count.refused += 1.0;
+            match dialect.classify(answer) {
+                ExternalError::Throttled { cause, retry_after, .. } => {
+                    SeenOutcome::Throttled { cause, retry_after }
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let limits = dialect.read_limits(response.headers(), SystemTime::UNIX_EPOCH);
+        handler.observe(permit, &Observation { outcome, limits });
+    }
+}
+
+/// Runs the workers; `change` is called each tenth of a second with the time.
+async fn run(
+    api: SpeechApiSimulator,
+    told: RateLimitConfig,
+    mut change: impl FnMut(&mut SpeechApiSimulator, Duration),
+) -> Count {
+    let latency = Latency::new(Duration::from_millis(800), Duration::from_millis(20));
+    let world =
+        World { api: api.with_latency(latency), begun: Instant::now(), draws: 7, count: Count::default() };
+    let world = Rc::new(RefCell::new(world));
+    let handler = Arc::new(AdaptiveRateLimitHandler::new(Arc::new(InMemoryQuotaLedger::new(told).unwrap())));
+    let scope = QuotaScope::new("simulated", None, ModelId::new("whisper-1").unwrap());
+    let local = LocalSet::new();
+    for _ in 0..WORKERS {
+        local.spawn_local(worker(Rc::clone(&world), Arc::clone(&handler), scope.clone()));
+    }
+    let changing = async {
+        while world.borrow().begun.elapsed() < RUN {
+            sleep(Duration::from_millis(100)).await;
+            let mut world = world.borrow_mut();
+            let now = world.begun.elapsed();
+            change(&mut world.api, now);
+        }
+    };
+    local.run_until(changing).await;
+    local.await;
+    world.borrow().count
+}
+
+fn quota(quota: Quota) -> SpeechApiSimulator {
+    SpeechApiSimulator::new().with_quota(quota)
+}
+
+fn nothing(_: &mut SpeechApiSimulator, _: Duration) {}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_of_500_a_minute_is_used_up_without_a_refusal() {
+    let count = run(quota(Quota::requests_per_minute(500)), RateLimitConfig::default(), nothing).await;
+    count.assert("bucket", 500.0 + 5000.0, 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_with_a_small_burst_is_used_up_without_a_refusal() {
+    let bucket = Quota::requests_per_minute(500).with_burst(8);
+    let count = run(quota(bucket), RateLimitConfig::default(), nothing).await;
+    count.assert("burst 8", 8.0 + 5000.0, 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_the_ietf_headers_describe_is_used_up_without_a_refusal() {
+    let window = Quota::fixed_window(Measure::Requests, 500, Duration::from_secs(60));
+    let api = quota(window).with_quota_headers(QuotaHeaders::Ietf);
+    let count = run(api, RateLimitConfig::default(), nothing).await;
+    count.assert("window", 5000.0, 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_told_limit_of_a_sliding_log_without_headers_is_used_up_without_a_refusal() {
+    let log = Quota::sliding_log(Measure::Requests, 500, Duration::from_secs(60)).hidden();
+    let told = RateLimitConfig::default().with_requests_per_minute(500);
+    let count = run(quota(log), told, nothing).await;
+    count.assert("sliding log", 5000.0, 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rival_that_takes_two_fifths_unseen_is_left_unharmed() {
+    let mut taken = 0_u64;
+    let count = run(quota(Quota::requests_per_minute(500)), RateLimitConfig::default(), |api, now| {
+        let due = (now.as_secs_f64() * 500.0 / 60.0 * 0.4) as u64;
+        api.use_elsewhere(now, due - taken);
+        taken = due;
+    })
+    .await;
+    count.assert("rival", 500.0 + 5000.0 * 0.6, 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_changes_twice_is_followed() {
+    let (mut halved, mut doubled) = (false, false);
+    let count = run(quota(Quota::requests_per_minute(500)), RateLimitConfig::default(), |api, now| {
+        if now >= Duration::from_secs(200) && !halved {
+            halved = true;
+            api.set_quotas(now, vec![Quota::requests_per_minute(250)]);
+        }
+        if now >= Duration::from_secs(400) && !doubled {
+            doubled = true;
+            api.set_quotas(now, vec![Quota::requests_per_minute(1000)]);
+        }
+    })
+    .await;
+    // What is given back all along, and a full bucket of the last size at the end.
+    let possible = 200.0 * (500.0 + 250.0 + 1000.0) / 60.0 + 1000.0;
+    count.assert("500, 250, 1000", possible, 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn seconds_of_audio_that_no_header_tells_of_are_counted_here() {
+    // 10 s a request: 100 requests a minute.
+    let audio = Quota::token_bucket(Measure::AudioSeconds, 1_000, Duration::from_secs(60)).hidden();
+    let api = quota(Quota::requests_per_minute(500)).with_quota(audio);
+    let told = RateLimitConfig::default().with_audio(wavequill_external::RateLimit::per_minute(1_000.0));
+    let count = run(api, told, nothing).await;
+    count.assert("audio seconds", 1000.0, 1.0);
+}

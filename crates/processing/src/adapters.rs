@@ -1,0 +1,6 @@
+//! The ports' implementations, a file and a feature for each driver.
+
+#[cfg(feature = "earshot")]
+pub(crate) mod earshot;
+#[cfg(feature = "symphonia")]
+pub(crate) mod symphonia;
