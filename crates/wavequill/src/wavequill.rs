@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 use wavequill_database::{ConnectionPoolManager, PoolStats};
 use wavequill_monitoring::{MetricsCollector, MetricsSnapshot, Monitor};
 use wavequill_processing::AudioSource;
-use wavequill_queue::{Cost, Enqueued, JobEnd, JobId, JobQueue, JobType, NewJob, OnDuplicate, Uniqueness, Worker};
+use wavequill_queue::{
+    Cost, Enqueued, JobEnd, JobId, JobQueue, JobType, NewJob, OnDuplicate, Uniqueness, Worker,
+};
 
 use crate::builder::WavequillBuilder;
 use crate::live_run::{LiveRun, Outcome};
