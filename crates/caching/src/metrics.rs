@@ -203,10 +203,79 @@ fn describe() {
     }
     metrics::describe_gauge!("wavequill_caching_entries", "Entries, by level");
     metrics::describe_gauge!("wavequill_caching_entry_bytes", Unit::Bytes, "Bytes of entries, by level");
-    metrics::describe_gauge!("wavequill_caching_breaker_open", "1 while L2 is left alone after failures");
+    metrics::describe_gauge!(
+        "wavequill_caching_breaker_open",
+        "Whether L2 is left alone after failures (1) or not (0)"
+    );
     metrics::describe_gauge!(
         "wavequill_caching_log_staleness_seconds",
         Unit::Seconds,
         "Time since the log was last known to be caught up with"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Mutex;
+
+    use metrics::{Key, KeyName, Metadata, Recorder, SharedString};
+
+    use super::*;
+
+    /// Remembers what was described and registered.
+    #[derive(Debug, Default)]
+    struct Names {
+        described: Mutex<BTreeSet<String>>,
+        registered: Mutex<BTreeSet<String>>,
+        series: Mutex<BTreeSet<String>>,
+    }
+
+    impl Names {
+        fn describe(&self, name: &KeyName, help: &SharedString) {
+            assert!(help.chars().next().is_some_and(char::is_uppercase), "{help}");
+            self.described.lock().unwrap().insert(name.as_str().to_owned());
+        }
+
+        fn register(&self, key: &Key) {
+            self.registered.lock().unwrap().insert(key.name().to_owned());
+            assert!(self.series.lock().unwrap().insert(key.to_string()), "{key} is registered twice");
+        }
+    }
+
+    impl Recorder for Names {
+        fn describe_counter(&self, name: KeyName, _unit: Option<Unit>, help: SharedString) {
+            self.describe(&name, &help);
+        }
+        fn describe_gauge(&self, name: KeyName, _unit: Option<Unit>, help: SharedString) {
+            self.describe(&name, &help);
+        }
+        fn describe_histogram(&self, name: KeyName, _unit: Option<Unit>, help: SharedString) {
+            self.describe(&name, &help);
+        }
+        fn register_counter(&self, key: &Key, _metadata: &Metadata<'_>) -> Counter {
+            self.register(key);
+            Counter::noop()
+        }
+        fn register_gauge(&self, key: &Key, _metadata: &Metadata<'_>) -> Gauge {
+            self.register(key);
+            Gauge::noop()
+        }
+        fn register_histogram(&self, key: &Key, _metadata: &Metadata<'_>) -> Histogram {
+            self.register(key);
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn every_metric_is_described_and_registered_once_for_each_of_its_labels() {
+        let names = Names::default();
+        metrics::with_local_recorder(&names, register);
+        let registered = names.registered.lock().unwrap();
+        assert_eq!(*names.described.lock().unwrap(), *registered);
+        assert!(registered.iter().all(|name| name.starts_with("wavequill_caching_")));
+        // lookups 15, puts 15, corrupt 3, evictions 4, loads 3, leases 1, flights 3, saved money 3 and audio 3,
+        // invalidations 5, erased 1, warmed 1, resets 1, seconds 2 + 1 + 1, entries 3, bytes 3, breaker 1, staleness 1
+        assert_eq!((registered.len(), names.series.lock().unwrap().len()), (20, 70));
+    }
 }

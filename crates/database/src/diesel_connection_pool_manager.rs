@@ -13,7 +13,7 @@ use crate::SqlitePool;
 use crate::config::PostgresConfig;
 #[cfg(feature = "sqlite")]
 use crate::config::SqliteConfig;
-use crate::pool_core::system_now;
+use crate::engine::pool_core::system_now;
 use crate::{
     CloseReport, ConnectionPoolManager, DatabaseError, HealthVerdict, Holder, PoolHealth, PoolSize,
     PoolStats, ScaleOutcome, Utilization,

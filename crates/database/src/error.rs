@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use wavequill_kernel::{ErrorClass, InvalidValue, Retryable};
 
+use crate::ChangeId;
+
 /// Why a call to this context failed. No variant holds a URL, a password or a bind value.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -69,6 +71,27 @@ pub enum DatabaseError {
     GroupRolledBack {
         /// Why it could not be committed.
         source: Arc<DatabaseError>,
+    },
+    /// A statement cannot be explained; it was not run.
+    #[error("the statement cannot be explained: {reason}")]
+    NotExplainable {
+        /// Why.
+        reason: String,
+    },
+    /// The indexes have changed since the plan was made; nothing was done.
+    #[error("the indexes have changed since the plan was made, and nothing was done: make a new plan")]
+    StalePlan,
+    /// A change that is not in the plan was approved.
+    #[error("the plan has no change {id}: approve changes of this plan")]
+    UnknownChange {
+        /// The change.
+        id: ChangeId,
+    },
+    /// It is not safe to change indexes now; nothing was done.
+    #[error("indexes are not changed now: {reason}")]
+    NotSafe {
+        /// What is in the way, and what to do.
+        reason: String,
     },
     /// The tables of a context cannot be brought to the version that this program knows.
     #[error("the tables of context `{context}` are not usable: {problem}")]
@@ -240,9 +263,12 @@ impl Retryable for DatabaseError {
             Self::InvalidConfig { source } => source.class(),
             Self::Closed { .. }
             | Self::TooManyDedicated { .. }
+            | Self::NotExplainable { .. }
+            | Self::StalePlan
+            | Self::UnknownChange { .. }
             | Self::Panicked { .. }
             | Self::Schema { .. } => ErrorClass::Permanent,
-            Self::AcquireTimeout { .. } => ErrorClass::Transient,
+            Self::AcquireTimeout { .. } | Self::NotSafe { .. } => ErrorClass::Transient,
             Self::Connect { failure, .. } => failure.class(),
             Self::Statement { failure, .. } => failure.class(),
             Self::GroupRolledBack { source } => source.class(),

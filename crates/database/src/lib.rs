@@ -3,23 +3,29 @@
 pub mod adapters;
 mod config;
 mod connection_pool_manager;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod diesel_connection_pool_manager;
 mod error;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod metrics;
+mod index_manager;
 mod model;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod pool_core;
 mod ports;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod recorder;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod scaling;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod schema;
+mod query_optimizer;
+mod regression;
 #[cfg(feature = "testing")]
 pub mod testing;
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod diesel_connection_pool_manager;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod engine;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod metrics;
+#[cfg(feature = "postgres")]
+mod postgres_index_manager;
+#[cfg(feature = "postgres")]
+mod postgres_query_optimizer;
+#[cfg(feature = "sqlite")]
+mod sqlite_index_manager;
+#[cfg(feature = "sqlite")]
+mod sqlite_query_optimizer;
 
 #[cfg(feature = "postgres")]
 pub use adapters::postgres::PostgresPool;
@@ -33,9 +39,22 @@ pub use connection_pool_manager::ConnectionPoolManager;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use diesel_connection_pool_manager::{DieselConnectionPoolManager, ManagedPool};
 pub use error::{ConnectFailure, DatabaseError, SchemaProblem, StatementFailure, TimeoutCause};
+pub use index_manager::IndexManager;
 pub use model::{
-    CloseReport, Durability, Fingerprint, HealthVerdict, Holder, Latencies, LeasePriority, ObservedQuery,
-    PoolHealth, PoolLimits, PoolSize, PoolStats, ScaleOutcome, ScaleReason, TableWrites, Utilization, Window,
-    Workload, WorkloadSource,
+    AppliedChange, ApplyReport, ApprovedPlan, ChangeId, ChangeKind, CloseReport, Confidence,
+    DatabaseErrorText, Durability, Finding, Fingerprint, HealthVerdict, Holder, IndexBudget, IndexChange,
+    IndexFinding, IndexPlan, IndexProblem, Latencies, LeasePriority, ObservedQuery, PlanNode, PoolHealth,
+    PoolLimits, PoolSize, PoolStats, QueryPlan, QueryReport, RecoveryReport, Regression, Rule, ScaleOutcome,
+    ScaleReason, Severity, TableFacts, TableScope, TableStatistics, TableWrites, Utilization, Verdict,
+    VerdictOutcome, Window, Workload, WorkloadSource,
 };
 pub use ports::CredentialSource;
+#[cfg(feature = "postgres")]
+pub use postgres_index_manager::{PostgresIndexManager, PostgresIndexManagerConfig};
+#[cfg(feature = "postgres")]
+pub use postgres_query_optimizer::PostgresQueryOptimizer;
+pub use query_optimizer::QueryOptimizer;
+#[cfg(feature = "sqlite")]
+pub use sqlite_index_manager::SqliteIndexManager;
+#[cfg(feature = "sqlite")]
+pub use sqlite_query_optimizer::SqliteQueryOptimizer;

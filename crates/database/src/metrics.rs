@@ -6,7 +6,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram};
 
 use crate::PoolStats;
-use crate::pool_core::CloseCause;
+use crate::engine::pool_core::CloseCause;
 
 /// What one pool reports.
 pub(crate) struct PoolMetrics {

@@ -68,13 +68,16 @@ impl ModelMetrics {
             (outcome, counter!(name!("attempts_total"), "model" => model.clone(), "outcome" => outcome))
         };
         let audio = |outcome: &'static str| histogram!(name!("request_audio_seconds"), "model" => model.clone(), "outcome" => outcome);
+        let retires = gauge!(name!("model_retires_seconds"), "model" => model.clone());
+        // Zero would say that a model nobody uses ends today.
+        retires.set(f64::INFINITY);
         Self {
             seconds: Outcome::ALL.map(seconds).into(),
             attempts: Outcome::ALL.map(attempts).into(),
             audio_ok: audio("ok"),
             audio_failed: audio("failed"),
             cost: counter!(name!("cost_microdollars_total"), "model" => model.clone()),
-            retires: gauge!(name!("model_retires_seconds"), "model" => model.clone()),
+            retires,
         }
     }
 
@@ -125,7 +128,7 @@ impl ApiMetrics {
         describe_gauge!(
             name!("model_retires_seconds"),
             Unit::Seconds,
-            "Time until its provider ends the model"
+            "Time until its provider ends the model; infinite while it is not used, or if no end is announced"
         );
         describe_histogram!(name!("phase_seconds"), Unit::Seconds, "Time of a phase of a request");
         describe_counter!(

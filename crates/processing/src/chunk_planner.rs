@@ -15,6 +15,24 @@ use crate::{
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// From an opened recording to chunks that can be sent.
+///
+/// ```no_run
+/// use wavequill_processing::{AudioFile, ChunkPlanner, ConcurrencyLimit, RecognizerProfile};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let file = AudioFile::open_path("interview.mp3").await?;
+/// let planner = ChunkPlanner::default();
+/// let plan = planner.plan(&file, &RecognizerProfile::default(), ConcurrencyLimit::default()).await?;
+/// for chunk in plan.chunks() {
+///     let mut body = chunk.body();
+///     while let Some(bytes) = body.next().await? {
+///         // send them: chunk.content_length() in all
+/// #       let _ = bytes;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ChunkPlanner {
     sizer: Arc<dyn ChunkSizer>,

@@ -16,7 +16,7 @@ use crate::{
 /// 1. Owned spans are disjoint, ordered, and cover exactly `todo`.
 /// 2. No chunk exceeds the limits of the recommendation; if that cannot be, the error names the limit.
 /// 3. Same input, same plan, on every platform.
-/// 4. No chunk is under 30 s unless its span of `todo` is.
+/// 4. No chunk is under `limits.min_duration` (30 s, unless a limit forces less) unless its span of `todo` is.
 /// 5. With [`Times::None`](crate::Times::None) a cut depends only on the audio within its horizon + 16 s.
 /// 6. `estimated_duration` is the predicted makespan, quota included.
 pub trait ChunkSizer: Debug + Send + Sync + 'static {

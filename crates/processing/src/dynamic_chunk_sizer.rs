@@ -12,13 +12,37 @@ use self::makespan::Workers;
 use crate::{
     AudioFile, ByteSize, ChunkLimits, ChunkSizeRecommendation, ChunkSizer, ChunkSizerConfig,
     ConcurrencyLimit, CutWindow, PauseMap, PlannedChunk, ProcessingError, RecognizerProfile, SampleSpan,
-    SizeReason,
+    SizeReason, Times,
 };
 
 /// Plans of which the time differs by less than this part are equally fast.
 const EQUALLY_FAST: f64 = 1.02;
 
+/// Longer than most words.
+const BLIND_OVERLAP: Duration = Duration::from_millis(1_500);
+
 /// The chunk sizer that plans for the least expected time, and cuts at pauses.
+///
+/// ```
+/// use wavequill_processing::{
+///     AudioFile, ChunkSizer, ConcurrencyLimit, DynamicChunkSizer, MemoryAudioSource, RecognizerProfile,
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), wavequill_processing::ProcessingError> {
+/// # let mut wav = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\xff\xff\xff\xff".to_vec();
+/// # wav.resize(44 + 8_000 * 2 * 600, 0);
+/// let file = AudioFile::open(MemoryAudioSource::new("ten minutes", wav)).await?;
+/// let size = DynamicChunkSizer::default().calculate_chunk_size(
+///     &file,
+///     &RecognizerProfile::default(),
+///     ConcurrencyLimit::default(),
+///     &[file.span()],
+/// )?;
+/// assert_eq!(size.chunk_count(), 8); // one for each request that may be in flight
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// It weighs plans against each other: as few chunks as the limits allow, whole waves of as many chunks as may be in
 /// flight, with shorter chunks at the end where request times vary, and as many as there may be. The time of each is
@@ -83,6 +107,8 @@ impl ChunkSizer for DynamicChunkSizer {
             estimated_duration: workers.makespan(&ideal),
             reason: reason(&ideal, &least, &fit, &workers),
             limits,
+            // Without times nobody can tell which words both have heard.
+            blind_overlap: if profile.times == Times::None { Duration::ZERO } else { BLIND_OVERLAP },
             ideal,
         })
     }

@@ -376,10 +376,8 @@ mod tests {
 
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run.wqj");
-        let chunk = |from, to, cut| PlannedChunk {
-            owned: SampleSpan::new(SampleIndex::new(from), SampleIndex::new(to)),
-            cut,
-        };
+        let span = |from, to| SampleSpan::new(SampleIndex::new(from), SampleIndex::new(to));
+        let chunk = |from, to, cut| PlannedChunk { owned: span(from, to), heard: span(from, to + 5), cut };
         let plan = [chunk(0, 10, CutQuality::Pause), chunk(10, 30, CutQuality::Blind)];
         let journal = FileRunJournal::open(&path, identity(1)).await.unwrap();
         assert_eq!(journal.plan(), None);

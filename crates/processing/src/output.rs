@@ -26,8 +26,8 @@ pub enum OutputFormat {
     /// OpenAI's `json`: an object with the text.
     Json,
     /// OpenAI's `verbose_json`: `task`, `language` (`unknown` if nobody said), `duration`, `text`, `segments`, `words`,
-    /// `usage`; and beside them `wavequill` with what OpenAI's shape has no place for: `gaps`, `estimated`,
-    /// `reused_seconds`. Seconds are to the millisecond.
+    /// `usage`; and beside them `wavequill` with what OpenAI's shape has no place for: `gaps`, `estimated`.
+    /// What was reused is not told: the same words give the same bytes. Seconds are to the millisecond.
     VerboseJson,
     /// SubRip subtitles.
     Srt,

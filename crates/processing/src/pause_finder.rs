@@ -41,8 +41,8 @@ impl PauseFinder {
         Self { decoder, detector }
     }
 
-    /// The best pauses of each window, at most five each. Where there is none within a window's `span`, its `wide`
-    /// span is searched.
+    /// The best places of each window, at most five each. Where there is no pause within a window's `span`, its `wide`
+    /// span is searched; where there is none either, the places are the least likely ones of speech.
     ///
     /// # Errors
     /// [`ProcessingError::Read`] or [`SourceChanged`](ProcessingError::SourceChanged). A window that cannot be
@@ -99,16 +99,15 @@ impl PauseFinder {
     ) -> Result<Vec<Pause>, ProcessingError> {
         let mut all = Vec::new();
         for window in windows {
-            for span in [window.span, window.wide] {
-                let pauses = match self.pauses_in(file, window.target, span, reading) {
-                    Err(ProcessingError::Decode { .. }) => Vec::new(),
-                    found => found?,
-                };
-                if !pauses.is_empty() {
-                    all.extend(pauses);
-                    break;
-                }
+            let search = |span| match self.pauses_in(file, window.target, span, reading) {
+                Err(ProcessingError::Decode { .. }) => Ok(Vec::new()),
+                found => found,
+            };
+            let mut found = search(window.span)?;
+            if window.wide != window.span && !found.iter().any(|pause| pause.speech < PAUSE) {
+                found = search(window.wide)?;
             }
+            all.extend(found);
         }
         Ok(all)
     }

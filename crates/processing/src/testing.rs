@@ -40,6 +40,7 @@ pub fn chunk_of_bytes(
     AudioChunk {
         index,
         owned,
+        heard: owned,
         first_sample: owned.start().get() as i64,
         rate,
         format: AudioFormat::Wav,

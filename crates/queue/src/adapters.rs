@@ -3,11 +3,17 @@
 pub(crate) mod fair;
 pub(crate) mod liveness;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod rows;
 pub(crate) mod rules;
 
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 pub use memory::MemoryJobStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresJobStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteJobStore;

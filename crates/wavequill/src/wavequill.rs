@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use wavequill_database::{ConnectionPoolManager, PoolStats};
 use wavequill_monitoring::{MetricsCollector, MetricsSnapshot, Monitor};
 use wavequill_processing::AudioSource;
-use wavequill_queue::{Cost, Enqueued, JobEnd, JobId, JobQueue, JobType, NewJob, Uniqueness, Worker};
+use wavequill_queue::{Cost, Enqueued, JobEnd, JobId, JobQueue, JobType, NewJob, OnDuplicate, Uniqueness, Worker};
 
 use crate::builder::WavequillBuilder;
 use crate::live_run::{LiveRun, Outcome};
@@ -207,7 +207,9 @@ impl Shared {
         // Megabytes stand for the work: how long the recording is shows only when it is opened.
         let cost = Cost::new((bytes as f32 / 1e6).max(0.001))?;
         let job = NewJob::new(self.job_type()?, job)?;
-        Ok(job.with_cost(cost).with_max_attempts(self.parts.attempts).with_unique(Uniqueness::while_live()))
+        // Asked for again, it is due at once and starts afresh: a command that was killed often is no poison.
+        let unique = Uniqueness::while_live().on_duplicate(OnDuplicate::Renew);
+        Ok(job.with_cost(cost).with_max_attempts(self.parts.attempts).with_unique(unique))
     }
 
     /// The run of a job, as those in this process see it.

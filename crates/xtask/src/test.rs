@@ -6,8 +6,20 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::children::StopAtEnd;
-use crate::install;
+use crate::install::{self, Program, find_or_install};
 use crate::{postgres, redis, root};
+
+const PROMTOOL: Program = Program {
+    name: "promtool",
+    package: "prometheus",
+    hint: "install Prometheus, which brings it (Debian: apt-get install prometheus; macOS: brew install prometheus)",
+};
+
+const CHROMIUM: Program = Program {
+    name: "chromium",
+    package: "chromium",
+    hint: "install Chromium (Debian: apt-get install chromium; macOS: brew install chromium)",
+};
 
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let started = Instant::now();

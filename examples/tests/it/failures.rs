@@ -81,7 +81,7 @@ async fn with_gaps_allowed_the_rest_is_written_and_the_status_still_tells() {
 async fn a_chunk_that_the_server_finds_too_long_is_cut_anew() {
     let server = speech_api_simulator().with_duration_limit(Duration::from_secs(45));
     let stage = Stage::with(server).await;
-    let speech = speech(240);
+    let speech = speech(210);
     let audio = stage.tones("tones.wav", &speech);
     let ran = stage.run(&audio, &["--format", "json", "--max-chunk-seconds", "80"]).await;
     assert_eq!(ran.status.code(), Some(0), "{}", ran.stderr);

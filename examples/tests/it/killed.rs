@@ -8,7 +8,7 @@ use wavequill::testing::speech_api_simulator;
 use crate::support::{Stage, speech};
 
 /// Chunks of at most this.
-const CHUNK_SECONDS: u64 = 40;
+const CHUNK_SECONDS: u64 = 50;
 const IN_FLIGHT: u64 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,7 +18,7 @@ async fn killed_five_times_it_pays_only_for_what_was_in_flight() {
     let stage = Stage::with(server).await;
     let (seconds, speech) = (900, speech(900));
     let audio = stage.tones("tones.wav", &speech);
-    let more = ["--concurrency", "3", "--max-chunk-seconds", "40", "--format", "json"];
+    let more = ["--concurrency", "3", "--max-chunk-seconds", "50", "--format", "json"];
     // After so many whole answers since the start.
     for kill_after in [1, 3, 0, 2, 4] {
         let before = stage.server.report().granted;

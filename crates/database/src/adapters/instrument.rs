@@ -11,7 +11,7 @@ use wavequill_kernel::{Clock, SystemClock};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::errors::failure_of;
-use crate::recorder::QueryRecorder;
+use crate::engine::recorder::QueryRecorder;
 use crate::{Fingerprint, StatementFailure};
 
 /// What is known of a connection from its statements.

@@ -1,7 +1,10 @@
 //! PostgreSQL: diesel-async's connections under the pool's core.
 
+mod catalogue;
 mod connect;
+#[cfg(feature = "diesel-async-0-9")]
 mod schema;
+mod session;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -14,16 +17,22 @@ use std::time::Duration;
 use diesel_async::SimpleAsyncConnection;
 use tokio::time::{Instant, timeout_at};
 
+pub(crate) use self::catalogue::catalogue;
+#[cfg(feature = "diesel-async-0-9")]
+pub(crate) use self::connect::OpenError;
 use self::connect::Tasks;
-pub(crate) use self::connect::{OpenConnection, OpenError, PgConnection, PgConnector};
+pub(crate) use self::connect::literal;
+pub(crate) use self::connect::{OpenConnection, PgConnection, PgConnector};
+pub(crate) use self::session::{ChangeSession, PlanSession};
 use crate::adapters::errors::statement_error;
 use crate::config::{PostgresConfig, ScalingMode};
-use crate::pool_core::{Asked, Dedicated, Lease, Policy, PoolCore, system_now};
+use crate::engine::pool_core::{Asked, Dedicated, Lease, Policy, PoolCore, system_now};
+use crate::engine::recorder::QueryRecorder;
+use crate::engine::scaling::ScalePolicy;
 use crate::ports::CredentialSource;
-use crate::recorder::QueryRecorder;
-use crate::scaling::ScalePolicy;
 use crate::{CloseReport, DatabaseError, PoolStats, Workload};
 
+#[cfg(feature = "diesel-async-0-9")]
 pub(crate) use self::schema::apply as apply_schema;
 
 /// Connections to a PostgreSQL server, opened when they are needed, within limits.
@@ -102,6 +111,7 @@ impl PostgresPool {
         self.shared.recorder.workload()
     }
 
+    #[cfg(feature = "diesel-async-0-9")]
     pub(crate) fn try_acquire(&self, at: &'static Location<'static>) -> Option<Lease<PgConnection>> {
         self.shared.core.try_acquire(Asked::new(at, "connection"))
     }

@@ -3,9 +3,12 @@
 //! A call sends its closure to a thread and waits for the answer; no runtime's threads are blocked, so it works on
 //! every runtime. What the threads do is in [`lane`], how writes share transactions in [`writer`].
 
+mod catalogue;
 mod lane;
 mod open;
+#[cfg(feature = "diesel-async-0-9")]
 pub(crate) mod schema;
+mod session;
 mod timer;
 mod writer;
 
@@ -22,13 +25,15 @@ use diesel::connection::SimpleConnection;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::catalogue::catalogue;
 use self::lane::{Gate, Reader, ReaderConnector};
+pub(crate) use self::session::SchemaCopy;
 use self::timer::{Sleep, Timer};
 use self::writer::{Job, WriteJob, Writer};
 use crate::adapters::errors::statement_error;
 use crate::config::{SqliteConfig, SqliteLocation};
-use crate::pool_core::{Asked, Lease, Policy, PoolCore};
-use crate::recorder::QueryRecorder;
+use crate::engine::pool_core::{Asked, Lease, Policy, PoolCore};
+use crate::engine::recorder::QueryRecorder;
 use crate::{
     CloseReport, DatabaseError, Durability, PoolLimits, PoolSize, PoolStats, StatementFailure, TimeoutCause,
     Workload,
@@ -144,9 +149,15 @@ impl SqlitePool {
     /// A reader in turn, within the time that is allowed.
     pub(crate) async fn reader(&self, asked: Asked, by: Duration) -> Result<Lease<Reader>, DatabaseError> {
         let mut acquire = self.shared.readers.acquire(asked);
-        match or_sleep(Pin::new(&mut acquire), self.shared.timer.sleep_until(by)).await {
-            Some(lease) => lease,
-            None => acquire.expire(),
+        loop {
+            let lease = match or_sleep(Pin::new(&mut acquire), self.shared.timer.sleep_until(by)).await {
+                Some(lease) => lease?,
+                None => acquire.expire()?,
+            };
+            if lease.is_fresh() && lease.is_alive() {
+                return Ok(lease);
+            }
+            acquire = lease.replace(asked);
         }
     }
 

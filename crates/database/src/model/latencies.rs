@@ -52,6 +52,11 @@ impl Latencies {
             buckets: self.buckets.iter().zip(before).map(|(now, then)| now.saturating_sub(then)).collect(),
         }
     }
+
+    /// The counts by bucket, shortest first.
+    pub(crate) fn buckets(&self) -> &[u32] {
+        &self.buckets
+    }
 }
 
 fn bucket_of(took: Duration) -> usize {

@@ -208,7 +208,6 @@ impl PoolStats {
 
 /// Who holds a connection.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct Holder {
     /// The line that asked for it.
     pub location: &'static Location<'static>,
@@ -226,7 +225,6 @@ impl fmt::Display for Holder {
 
 /// What a change of size did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct ScaleOutcome {
     /// The target before.
     pub from: u32,
@@ -256,7 +254,6 @@ pub enum ScaleReason {
 
 /// Whether a pool can do its work.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct PoolHealth {
     /// Whether a connection could be had and answered.
     pub verdict: HealthVerdict,

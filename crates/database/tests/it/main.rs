@@ -1,6 +1,8 @@
 //! The pools, the optimizers and the index managers against the real databases.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod postgres_advice;
 mod postgres_pool;
 mod server;
+mod sqlite_advice;
 mod sqlite_pool;

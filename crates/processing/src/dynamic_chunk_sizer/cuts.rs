@@ -10,7 +10,10 @@ use crate::{
 /// Pauses of each window that are weighed.
 const CANDIDATES: usize = 5;
 
-/// What cutting without looking costs: more than any pause.
+/// What is added where there is no real pause.
+const NO_PAUSE_COST: f64 = 0.5;
+
+/// What cutting without looking costs: more than anywhere that was looked at.
 const BLIND_COST: f64 = 2.0;
 
 /// How much an uneven length costs: a chunk 14 % off costs as much as a pause of likelihood 0.1.
@@ -94,18 +97,26 @@ fn choose_in(
         }
         ways.push(next);
     }
-    Ok(walk_back(&stages, &ways))
+    let mut chunks = walk_back(&stages, &ways);
+    overlap(file, size, whole, &mut chunks);
+    Ok(chunks)
 }
 
 /// The places of a window: its best pauses, and the target itself.
 fn places(file: &AudioFile, window: &CutWindow, found: &PauseMap) -> Vec<Place> {
-    let mut pauses: Vec<Pause> =
-        found.within(window.wide).iter().copied().filter(|pause| pause.speech < PAUSE).collect();
+    let mut pauses: Vec<Pause> = found.within(window.wide).to_vec();
     pauses.sort_by(|a, b| a.speech.total_cmp(&b.speech).then(a.at.cmp(&b.at)));
     pauses.truncate(CANDIDATES);
     let mut places: Vec<Place> = pauses
         .iter()
-        .map(|pause| Place { at: pause.at, cost: f64::from(pause.speech), quality: CutQuality::Pause })
+        .map(|pause| {
+            let speech = f64::from(pause.speech.clamp(0.0, 1.0));
+            if pause.speech < PAUSE {
+                Place { at: pause.at, cost: speech, quality: CutQuality::Pause }
+            } else {
+                Place { at: pause.at, cost: speech + NO_PAUSE_COST, quality: CutQuality::Blind }
+            }
+        })
         .collect();
     // The start of the packet costs no pre-roll; the target itself is within the limits for certain.
     let packet = file.packet_start(window.target);
@@ -144,11 +155,28 @@ fn walk_back(stages: &[Vec<Place>], ways: &[Vec<Option<Way>>]) -> Vec<PlannedChu
     for ((before, here), ways) in pairs.rev() {
         let Some((place, way)) = here.get(at).zip(ways.get(at).copied().flatten()) else { break };
         let Some(from) = before.get(way.from) else { break };
-        chunks.push(PlannedChunk { owned: SampleSpan::new(from.at, place.at), cut: from.quality });
+        chunks.push(PlannedChunk::new(SampleSpan::new(from.at, place.at), from.quality));
         at = way.from;
     }
     chunks.reverse();
     chunks
+}
+
+/// At blind cuts both chunks hear a little of the other, if the limits leave room for it.
+fn overlap(file: &AudioFile, size: &ChunkSizeRecommendation, whole: SampleSpan, chunks: &mut [PlannedChunk]) {
+    let by = file.rate().samples_in(size.blind_overlap);
+    let blind: Vec<bool> = chunks.iter().map(|chunk| chunk.cut == CutQuality::Blind).collect();
+    for (at, chunk) in chunks.iter_mut().enumerate() {
+        let at_start = blind.get(at).is_some_and(|blind| *blind);
+        let at_end = blind.get(at + 1).is_some_and(|blind| *blind);
+        let start =
+            if at_start { chunk.owned.start().minus(by).max(whole.start()) } else { chunk.owned.start() };
+        let end = if at_end { chunk.owned.end().plus(by).min(whole.end()) } else { chunk.owned.end() };
+        let wider = SampleSpan::new(start, end);
+        if keeps(file, &size.limits, wider) {
+            chunk.heard = wider;
+        }
+    }
 }
 
 fn too_small(file: &AudioFile, size: &ChunkSizeRecommendation, span: SampleSpan) -> ProcessingError {

@@ -7,8 +7,11 @@ use crate::{
     SampleSpan, SizeReason,
 };
 
-/// What is kept free of each limit while planning, so that cuts can move to a pause: a fiftieth.
-const ROOM: u64 = 50;
+/// How far cuts must be able to move to a pause while the limits still hold.
+const MOVE: Duration = Duration::from_secs(5);
+
+/// Of a short chunk, each end may move by this part of its length.
+const MOVE_PART: u64 = 13;
 
 /// A chunk must be able to hold this much, or the limits make no sense.
 const LEAST: Duration = Duration::from_secs(1);
@@ -44,7 +47,7 @@ impl<'a> Fit<'a> {
     }
 
     fn least_of(&self, span: SampleSpan) -> Result<usize, ProcessingError> {
-        if self.fits(span, 0) {
+        if self.fits(span) {
             return Ok(1);
         }
         let mut chunks = 0;
@@ -63,13 +66,13 @@ impl<'a> Fit<'a> {
         let part = |len| SampleSpan::new(start, start.plus(len));
         // `lowest` fits, `highest` may not.
         let mut lowest = self.file.rate().samples_in(LEAST).min(rest.len());
-        if !self.fits(part(lowest), ROOM) {
+        if !self.fits_moved(part(lowest)) {
             return Err(self.too_small(part(lowest)));
         }
         let mut highest = rest.len().min(self.max_samples);
         while lowest < highest {
             let middle = lowest + (highest - lowest).div_ceil(2);
-            if self.fits(part(middle), ROOM) {
+            if self.fits_moved(part(middle)) {
                 lowest = middle;
             } else {
                 highest = middle - 1;
@@ -78,32 +81,39 @@ impl<'a> Fit<'a> {
         Ok(start.plus(lowest))
     }
 
-    /// Whether a chunk of `span` keeps the limits with one part in `room` of them free.
-    fn fits(&self, span: SampleSpan, room: u64) -> bool {
-        let free = |limit: u64| limit - limit.checked_div(room).unwrap_or(0);
-        self.file.whole_samples(span) <= free(self.max_samples)
-            && self.file.chunk_size(span).bytes() <= free(self.max_bytes)
+    /// Whether a chunk of `span` keeps the limits.
+    fn fits(&self, span: SampleSpan) -> bool {
+        self.file.whole_samples(span) <= self.max_samples
+            && self.file.chunk_size(span).bytes() <= self.max_bytes
+    }
+
+    /// Whether it still does when both its cuts have moved to a pause.
+    fn fits_moved(&self, span: SampleSpan) -> bool {
+        self.fits(self.moved(span))
+    }
+
+    fn moved(&self, span: SampleSpan) -> SampleSpan {
+        let by = self.file.rate().samples_in(MOVE).min(span.len() / MOVE_PART);
+        SampleSpan::new(span.start().minus(by), span.end().plus(by)).intersection(self.file.span())
     }
 
     fn too_small(&self, least: SampleSpan) -> ProcessingError {
-        let samples = self.file.whole_samples(least);
-        if samples > self.max_samples - self.max_samples / ROOM {
-            let needed = self.file.rate().duration_of(samples + samples / (ROOM - 1) + 1);
-            let limit = Limit::ChunkDuration(self.max_duration);
-            return ProcessingError::LimitTooSmall { limit, needed: Amount::Duration(needed) };
+        let moved = self.moved(least);
+        let samples = self.file.whole_samples(moved);
+        if samples > self.max_samples {
+            let needed = Amount::Duration(self.file.rate().duration_of(samples));
+            return ProcessingError::LimitTooSmall { limit: Limit::ChunkDuration(self.max_duration), needed };
         }
-        let bytes = self.file.chunk_size(least).bytes();
-        ProcessingError::LimitTooSmall {
-            limit: Limit::ChunkBytes(ByteSize::new(self.max_bytes)),
-            needed: Amount::Bytes(ByteSize::new(bytes + bytes / (ROOM - 1) + 1)),
-        }
+        let limit = Limit::ChunkBytes(ByteSize::new(self.max_bytes));
+        ProcessingError::LimitTooSmall { limit, needed: Amount::Bytes(self.file.chunk_size(moved)) }
     }
 
     /// Moves the borders of equally long chunks where a region has too many bytes; `None` if that does not help.
     pub(super) fn repaired(&self, mut ideal: Vec<SampleSpan>) -> Option<Vec<SampleSpan>> {
         for at in 0..ideal.len() {
             let span = *ideal.get(at)?;
-            if self.fits(span, if ideal.len() == 1 { 0 } else { ROOM }) {
+            let alone = ideal.len() == 1;
+            if if alone { self.fits(span) } else { self.fits_moved(span) } {
                 continue;
             }
             // The next chunk must follow at once, and takes over what does not fit.
@@ -119,7 +129,7 @@ impl<'a> Fit<'a> {
     pub(super) fn greedy(&self, todo: &[SampleSpan]) -> Option<Vec<SampleSpan>> {
         let mut plan = Vec::new();
         for &span in todo {
-            if self.fits(span, 0) {
+            if self.fits(span) {
                 plan.push(span);
                 continue;
             }
@@ -128,7 +138,7 @@ impl<'a> Fit<'a> {
                 let mut end = self.furthest(rest).ok()?;
                 let behind = SampleSpan::new(end, rest.end());
                 let half = rest.start().plus(rest.len() / 2);
-                if behind.len() < rest.len() / 2 && self.fits(SampleSpan::new(half, rest.end()), ROOM) {
+                if behind.len() < rest.len() / 2 && self.fits_moved(SampleSpan::new(half, rest.end())) {
                     // Two chunks are left: equally long, rather than a whole one and a tail.
                     end = if behind.is_empty() { end } else { half };
                 }

@@ -62,8 +62,10 @@ impl Record {
             Self::Plan(chunks) => {
                 out.push(PLAN);
                 for chunk in chunks {
-                    out.extend(chunk.owned.start().get().to_le_bytes());
-                    out.extend(chunk.owned.end().get().to_le_bytes());
+                    for span in [chunk.owned, chunk.heard] {
+                        out.extend(span.start().get().to_le_bytes());
+                        out.extend(span.end().get().to_le_bytes());
+                    }
                     out.push(u8::from(chunk.cut == CutQuality::Blind));
                 }
             }
@@ -120,21 +122,27 @@ fn hash(bytes: &[u8]) -> Option<(ContentHash, &[u8])> {
 }
 
 fn plan(mut rest: &[u8]) -> Option<Vec<PlannedChunk>> {
-    let mut chunks = Vec::with_capacity(rest.len() / 17);
+    let mut chunks = Vec::with_capacity(rest.len() / 33);
     while !rest.is_empty() {
-        let (start, after) = rest.split_first_chunk::<8>()?;
-        let (end, after) = after.split_first_chunk::<8>()?;
+        let (owned, after) = span(rest)?;
+        let (heard, after) = span(after)?;
         let (cut, after) = after.split_first()?;
-        let at = |bytes: [u8; 8]| SampleIndex::new(u64::from_le_bytes(bytes));
         let cut = match *cut {
             0 => CutQuality::Pause,
             1 => CutQuality::Blind,
             _ => return None,
         };
-        chunks.push(PlannedChunk { owned: SampleSpan::new(at(*start), at(*end)), cut });
+        chunks.push(PlannedChunk { owned, heard, cut });
         rest = after;
     }
     Some(chunks)
+}
+
+fn span(bytes: &[u8]) -> Option<(SampleSpan, &[u8])> {
+    let (start, rest) = bytes.split_first_chunk()?;
+    let (end, rest) = rest.split_first_chunk()?;
+    let at = |bytes: [u8; 8]| SampleIndex::new(u64::from_le_bytes(bytes));
+    Some((SampleSpan::new(at(*start), at(*end)), rest))
 }
 
 /// A kind, then the limit, zero for one that is not known.

@@ -30,6 +30,7 @@ pub enum CutQuality {
 pub struct AudioChunk {
     pub(crate) index: usize,
     pub(crate) owned: SampleSpan,
+    pub(crate) heard: SampleSpan,
     pub(crate) first_sample: i64,
     pub(crate) rate: SampleRate,
     pub(crate) format: AudioFormat,
@@ -47,7 +48,7 @@ impl AudioChunk {
         planned: PlannedChunk,
         reading: &dyn AudioSource,
     ) -> Result<Self, ProcessingError> {
-        let Cut { recipe, first_sample } = file.track().cut(planned.owned);
+        let Cut { recipe, first_sample } = file.track().cut(planned.heard);
         let pre_roll = (planned.owned.start().get() as i64).saturating_sub(first_sample);
         let mut hash = Sha256::new();
         let identity = file.track().identity();
@@ -55,12 +56,14 @@ impl AudioChunk {
         hash.update(identity);
         hash.update(pre_roll.to_be_bytes());
         hash.update(planned.owned.len().to_be_bytes());
+        hash.update(planned.heard.len().to_be_bytes());
         let hashed = recipe
             .read_packets(reading, |bytes| hash.update(bytes))
             .map_err(|error| ProcessingError::read(file.name(), error))?;
         Ok(Self {
             index,
             owned: planned.owned,
+            heard: planned.heard,
             first_sample,
             rate: file.rate(),
             format: file.chunk_format(),
@@ -76,9 +79,16 @@ impl AudioChunk {
         self.index
     }
 
-    /// The part of the recording that this chunk answers for. What it holds beyond is there for the decoder's sake.
+    /// The part of the recording that this chunk answers for. What it holds beyond is there for the decoder's sake, or
+    /// to hear a word whole that a blind cut divides: words of it belong to the neighbour.
     pub const fn owned(&self) -> SampleSpan {
         self.owned
+    }
+
+    /// The part of the recording that is heard in it: at least what it owns, more at a blind cut, where its neighbour
+    /// hears the same. What the file holds beyond is there for the decoder's sake.
+    pub const fn heard(&self) -> SampleSpan {
+        self.heard
     }
 
     /// Where in the recording the first sample lies that a decoder makes of this chunk's bytes.

@@ -23,7 +23,7 @@ impl ChunkMap {
 
     /// The map of a chunk: its time zero is the first sample that a decoder makes of its bytes.
     pub fn of_chunk(chunk: &AudioChunk) -> Self {
-        Self::new(chunk.owned(), chunk.rate()).with_origin(chunk.first_sample())
+        Self::new(chunk.owned(), chunk.rate()).with_heard(chunk.heard()).with_origin(chunk.first_sample())
     }
 
     /// Says that more was heard than is answered for: the neighbours heard it too.

@@ -25,7 +25,7 @@ pub struct Pause {
     pub speech: f32,
 }
 
-/// The pauses that were found, in order.
+/// The best places for a cut that were found, in order: pauses, or what comes nearest to one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PauseMap {
     pauses: Vec<Pause>,

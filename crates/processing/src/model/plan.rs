@@ -22,6 +22,8 @@ pub struct ChunkSizeRecommendation {
     pub reason: SizeReason,
     /// The limits that hold.
     pub limits: ChunkLimits,
+    /// How much two chunks both hear on either side of a blind cut, where the limits leave room for it.
+    pub blind_overlap: Duration,
 }
 
 impl ChunkSizeRecommendation {
@@ -78,13 +80,22 @@ impl fmt::Display for SizeReason {
     }
 }
 
-/// One chunk as the sizer decided it: a span, and where its start was cut.
+/// One chunk as the sizer decided it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlannedChunk {
     /// What it answers for.
     pub owned: SampleSpan,
+    /// What is sent: at least `owned`, more at a blind cut, so that a word that was cut in two is heard whole.
+    pub heard: SampleSpan,
     /// Where its start was cut.
     pub cut: CutQuality,
+}
+
+impl PlannedChunk {
+    /// A chunk that sends just what it answers for.
+    pub const fn new(owned: SampleSpan, cut: CutQuality) -> Self {
+        Self { owned, heard: owned, cut }
+    }
 }
 
 /// How the chunks are made.

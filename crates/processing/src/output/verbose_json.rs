@@ -35,8 +35,6 @@ pub(super) fn render(transcript: &Transcript) -> String {
             out.list(&transcript.gaps, |out, gap| put_gap(out, transcript, gap));
             out.key("estimated");
             out.truth(transcript.is_estimated());
-            out.key("reused_seconds");
-            out.seconds(u64::try_from(transcript.reused.as_millis()).unwrap_or(u64::MAX));
         });
     });
     out.finish()
@@ -115,8 +113,7 @@ mod tests {
                 r#""no_speech_prob":0.0}],"#,
                 r#""words":[{"word":"Hello,","start":0.0,"end":0.5},{"word":"world.","start":0.6,"end":1.0}],"#,
                 r#""usage":{"type":"duration","seconds":10},"#,
-                r#""wavequill":{"gaps":[{"start":2.0,"end":3.0,"cause":"cut_off"}],"estimated":false,"#,
-                r#""reused_seconds":0.0}}"#
+                r#""wavequill":{"gaps":[{"start":2.0,"end":3.0,"cause":"cut_off"}],"estimated":false}}"#
             )
         );
         serde_json::from_str::<serde_json::Value>(&json).unwrap();

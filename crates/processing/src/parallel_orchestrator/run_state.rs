@@ -249,7 +249,7 @@ impl RunState {
     /// Remembers what a request is expected to take while so many may be in flight.
     pub(super) fn expect(&self, request: Duration, limit: usize) {
         let mut facts = self.facts();
-        facts.expected += request;
+        facts.expected = facts.expected.saturating_add(request);
         facts.longest_expected = facts.longest_expected.max(request);
         facts.most_requests = facts.most_requests.max(limit);
     }

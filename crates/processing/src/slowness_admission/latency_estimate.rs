@@ -8,14 +8,19 @@ use crate::LatencyModel;
 const WINDOW_SECONDS: f64 = 30.0;
 /// So many answers are believed whatever they say: the start may be far off.
 const FIRST: u32 = 8;
-/// How fast older answers are forgotten, a request.
-const FORGETTING: f64 = 0.98;
+/// How much of the doubt of the start comes back with each answer.
+const DOUBT: f64 = 0.005;
 /// What is slower than expected counts so much less, or a server under load would make its load the new normal.
 const SLOW_WEIGHT: f64 = 0.1;
 /// What is slower than this says something about the load, not about the audio.
 const CONGESTED: f64 = 2.0;
 
-/// T(d) = α + β·w·⌈d/w⌉ by recursive least squares with forgetting (Ljung, *System Identification*, 11.2).
+/// Seconds that no part of an estimate is under or over.
+const SHORTEST: f64 = 0.01;
+const LONGEST: f64 = 3_600.0;
+
+/// T(d) = α + β·w·⌈d/w⌉ by recursive least squares (Ljung, *System Identification*, 11.2) whose covariance leaks back to
+/// that of the start, which bounds it.
 #[derive(Debug)]
 pub(super) struct LatencyEstimate {
     model: LatencyModel,
@@ -71,14 +76,17 @@ impl LatencyEstimate {
         let [aa, ab, bb] = self.covariance;
         // P·x for x = (1, windows).
         let (pa, pb) = (aa + ab * windows, ab + bb * windows);
-        let denominator = FORGETTING + weight * (pa + pb * windows);
+        let denominator = 1.0 + weight * (pa + pb * windows);
         let (gain_a, gain_b) = (weight * pa / denominator, weight * pb / denominator);
         let error = elapsed - expected;
-        self.per_request = (self.per_request + gain_a * error).max(0.01);
-        self.per_window = (self.per_window + gain_b * error).max(0.0);
-        // The covariance is kept from growing without end while all chunks are equally long.
-        let next = [aa - gain_a * pa, ab - gain_a * pb, bb - gain_b * pb];
-        self.covariance = next.map(|value| (value / FORGETTING).clamp(-10.0, 10.0));
+        self.per_request = (self.per_request + gain_a * error).clamp(SHORTEST, LONGEST);
+        self.per_window = (self.per_window + gain_b * error).clamp(0.0, LONGEST);
+        let updated = [aa - gain_a * pa, ab - gain_a * pb, bb - gain_b * pb];
+        // Doubt comes back, up to that of the start: so what was learned can be learned anew, and where all chunks are
+        // equally long, and nothing is learned about the one of the two, it does not grow without end.
+        let start = [1.0, 0.0, 1.0];
+        let mut mixed = updated.iter().zip(start).map(|(now, then)| now + DOUBT * (then - now));
+        self.covariance = [(); 3].map(|()| mixed.next().unwrap_or_default());
     }
 }
 
@@ -115,6 +123,26 @@ mod tests {
             estimate.learn(minute, Duration::from_secs(12), false);
         }
         assert!(estimate.expected(minute) < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn chunks_that_are_all_equally_long_do_not_make_the_estimate_diverge() {
+        let mut estimate = LatencyEstimate::new(LatencyModel::default());
+        let minute = Duration::from_secs(60);
+        for answer in 0..200_000_u32 {
+            estimate.learn(minute, Duration::from_micros(u64::from(answer % 7)), false);
+            let expected = estimate.expected(minute);
+            assert!(expected < Duration::from_secs(5), "{expected:?} after {answer} answers");
+        }
+        // And it still learns from the next kind of chunk.
+        for _ in 0..40 {
+            estimate.learn(minute, Duration::from_secs(3), true);
+        }
+        assert!(
+            (estimate.expected(minute).as_secs_f64() - 3.0).abs() < 0.3,
+            "{:?}",
+            estimate.expected(minute)
+        );
     }
 
     proptest! {

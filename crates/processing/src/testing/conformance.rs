@@ -73,10 +73,12 @@ pub fn chunk_sizer(
     }
     assert!(chunks.next().is_none(), "1: nothing else is planned");
     for chunk in &plan {
-        let bytes = file.chunk_size(chunk.owned);
-        assert!(bytes <= profile.max_chunk_bytes, "2: {} has {bytes}", chunk.owned);
-        let duration = file.rate().duration_of(file.whole_samples(chunk.owned));
-        assert!(duration <= profile.max_chunk_duration, "2: {} lasts {duration:?}", chunk.owned);
+        let heard = chunk.heard;
+        assert_eq!(heard.intersection(chunk.owned), chunk.owned, "1: what is owned is sent");
+        let bytes = file.chunk_size(heard);
+        assert!(bytes <= profile.max_chunk_bytes, "2: {heard} has {bytes}");
+        let duration = file.rate().duration_of(file.whole_samples(heard));
+        assert!(duration <= profile.max_chunk_duration, "2: {heard} lasts {duration:?}");
     }
     let again = sizer.calculate_chunk_size(file, profile, concurrency, todo)?;
     assert_eq!(again, size, "3: the same input gives the same size");

@@ -158,7 +158,7 @@ async fn a_file_that_somebody_writes_to_is_noticed() {
     let path = folder.path().join("voice.wav");
     std::fs::write(&path, wav(Samples::I16, 16_000, 1, &signal(90_000, 1))).unwrap();
     let file = AudioFile::open_path(&path).await.unwrap();
-    let planned = PlannedChunk { owned: file.span(), cut: CutQuality::Pause };
+    let planned = PlannedChunk::new(file.span(), CutQuality::Pause);
     let chunk = file.chunk(0, planned).await.unwrap();
     let mut body = chunk.body();
     assert!(body.next().await.unwrap().is_some());
@@ -188,7 +188,7 @@ async fn survives(bytes: Vec<u8>) -> Result<(), TestCaseError> {
     let whole = file.span();
     let third = whole.len() / 3;
     for owned in [whole, SampleSpan::new(whole.start().plus(third), whole.end().minus(third))] {
-        let chunk = file.chunk(0, PlannedChunk { owned, cut: CutQuality::Blind }).await.unwrap();
+        let chunk = file.chunk(0, PlannedChunk::new(owned, CutQuality::Blind)).await.unwrap();
         let body = chunk.body().collect().await.unwrap();
         prop_assert_eq!(body.len() as u64, chunk.content_length());
         let source = Arc::new(MemoryAudioSource::new("damaged", body));

@@ -10,7 +10,7 @@ fn span(start: u64, end: u64) -> SampleSpan {
 
 /// Cuts `owned` out of the file and compares what it decodes to with the same stretch of `whole`, sample by sample.
 async fn assert_equal_to_uncut(file: &AudioFile, whole: &Decoded, trim: u64, owned: SampleSpan) {
-    let planned = PlannedChunk { owned, cut: CutQuality::Pause };
+    let planned = PlannedChunk::new(owned, CutQuality::Pause);
     let chunk = file.chunk(0, planned).await.unwrap();
     let body = chunk.body().collect().await.unwrap();
     assert_eq!(body.len() as u64, chunk.content_length(), "{owned}: the length must be known before");
@@ -83,7 +83,7 @@ async fn chunks_of_a_free_format_mp3_are_its_frames_unchanged() {
     let mut joined = Vec::new();
     let middle = file.packet_start(SampleIndex::new(61_234));
     for owned in [span(0, middle.get()), SampleSpan::new(middle, file.span().end())] {
-        let chunk = file.chunk(0, PlannedChunk { owned, cut: CutQuality::Pause }).await.unwrap();
+        let chunk = file.chunk(0, PlannedChunk::new(owned, CutQuality::Pause)).await.unwrap();
         let body = chunk.body().collect().await.unwrap();
         let owned_bytes =
             if owned.start() == SampleIndex::ZERO { body.len() } else { bytes.len() - joined.len() };
@@ -111,7 +111,7 @@ async fn the_same_audio_has_the_same_hash_wherever_it_lies_and_other_audio_anoth
     longer.extend(&samples);
     let hash = async |bytes: Vec<u8>, start: u64| {
         let file = open(bytes).await.unwrap();
-        let planned = PlannedChunk { owned: span(start, start + 9_000), cut: CutQuality::Pause };
+        let planned = PlannedChunk::new(span(start, start + 9_000), CutQuality::Pause);
         file.chunk(0, planned).await.unwrap().content_hash()
     };
     let here = hash(wav(Samples::I16, 16_000, 1, &samples), 5_000).await;

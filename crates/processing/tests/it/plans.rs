@@ -1,14 +1,16 @@
 //! Plans keep every limit, cover everything, and are fast.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use wavequill_processing::testing::conformance;
 use wavequill_processing::{
-    AudioFile, AudioSource, ByteSize, ChunkSizer, ChunkSizerConfig, ConcurrencyLimit, CutQuality,
-    DynamicChunkSizer, LatencyModel, Pause, PauseMap, ProcessingError, RecognizerProfile, RequestQuota,
-    SampleIndex, SampleSpan, SizeReason,
+    AudioFile, AudioSource, ByteSize, ChunkPlanner, ChunkSizer, ChunkSizerConfig, ConcurrencyLimit,
+    CutQuality, DynamicChunkSizer, LatencyModel, Pause, PauseFinder, PauseMap, ProcessingError,
+    RecognizerProfile, RequestQuota, SampleIndex, SampleSpan, SizeReason, SymphoniaAudioDecoder,
+    VoiceDetector,
 };
 
 use crate::fixtures::{Samples, flac, fmt_chunk, mp3, open, signal};
@@ -193,8 +195,27 @@ async fn cuts_fall_on_the_pauses_that_were_found() {
     let starts: Vec<SampleIndex> = chunks.iter().skip(1).map(|chunk| chunk.owned.start()).collect();
     assert_eq!(starts, found.iter().map(|pause| pause.at).collect::<Vec<_>>());
     assert!(chunks.iter().all(|chunk| chunk.cut == CutQuality::Pause));
-    let blind = sizer.split_into_chunks(&file, &size, &[file.span()], &PauseMap::default()).unwrap();
-    assert!(blind.iter().skip(1).all(|chunk| chunk.cut == CutQuality::Blind));
+    assert!(chunks.iter().all(|chunk| chunk.heard == chunk.owned));
+}
+
+#[tokio::test]
+async fn at_a_blind_cut_both_chunks_hear_the_word_that_is_cut() {
+    let file = endless(3_600).await;
+    let sizer = DynamicChunkSizer::default();
+    let profile = RecognizerProfile::default();
+    let split = |profile: &RecognizerProfile| {
+        let size = sizer.calculate_chunk_size(&file, profile, concurrency(4), &[file.span()]).unwrap();
+        sizer.split_into_chunks(&file, &size, &[file.span()], &PauseMap::default()).unwrap()
+    };
+    let blind = split(&profile);
+    assert!(blind.len() > 1);
+    for (left, right) in blind.iter().zip(blind.iter().skip(1)) {
+        assert_eq!(right.cut, CutQuality::Blind);
+        assert_eq!(left.heard.end(), left.owned.end().plus(24_000));
+        assert_eq!(right.heard.start(), right.owned.start().minus(24_000));
+    }
+    let without_times = RecognizerProfile { times: wavequill_processing::Times::None, ..profile };
+    assert!(split(&without_times).iter().all(|chunk| chunk.heard == chunk.owned));
 }
 
 #[tokio::test]
@@ -214,9 +235,50 @@ async fn the_reason_says_what_decided() {
     assert_eq!(reason(&short, 1), SizeReason::DurationLimit);
 }
 
+/// A voice that is there where the signal is loud.
+#[derive(Debug)]
+struct LoudIsSpeech;
+
+impl VoiceDetector for LoudIsSpeech {
+    fn probabilities(&self, mono: &[f32]) -> Vec<f32> {
+        let loud = |frame: &[f32]| frame.iter().map(|sample| sample.abs()).fold(0.0, f32::max) > 0.05;
+        mono.chunks_exact(256).map(|frame| f32::from(u8::from(loud(frame)))).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_plan_cuts_real_files_in_their_pauses_and_its_chunks_are_whole() {
+    // Loud for 3.4 s, silent for 0.6 s, again and again.
+    let mut samples = signal(16_000 * 120, 1);
+    let quiet = |at: usize| at % 64_000 >= 54_400;
+    for (at, sample) in samples.iter_mut().enumerate() {
+        *sample = if quiet(at) { *sample / 512 } else { (*sample).max(2_000) };
+    }
+    let finder = PauseFinder::new(Arc::new(SymphoniaAudioDecoder), Arc::new(LoudIsSpeech));
+    let planner = ChunkPlanner::new(DynamicChunkSizer::default(), Some(finder));
+    let profile =
+        RecognizerProfile { max_chunk_duration: Duration::from_secs(55), ..RecognizerProfile::default() };
+    let flac = flac(16_000, 1, 1_024, &samples);
+    for bytes in [crate::fixtures::wav(Samples::I16, 16_000, 1, &samples), flac] {
+        let file = open(bytes).await.unwrap();
+        let plan = planner.plan(&file, &profile, concurrency(1)).await.unwrap();
+        assert_eq!(plan.chunks().len(), 3);
+        for chunk in plan.chunks() {
+            assert_eq!(chunk.cut_quality(), CutQuality::Pause);
+            let start = chunk.owned().start().get() as usize;
+            assert!(start == 0 || quiet(start), "{start} is loud");
+        }
+        let again = planner.plan(&file, &profile, concurrency(1)).await.unwrap();
+        assert_eq!(again.fingerprint(), plan.fingerprint());
+        let track = planner.finder().unwrap().listen(&file, SampleSpan::of_file(64_000 * 20)).await.unwrap();
+        let share = track.speech_samples() as f64 / track.span().len() as f64;
+        assert!((share - 0.85).abs() < 0.01, "{share}");
+    }
+}
+
 #[tokio::test]
 async fn a_twentieth_of_a_second_has_no_chunk_and_half_a_second_has_one() {
-    let planner = wavequill_processing::ChunkPlanner::default();
+    let planner = ChunkPlanner::default();
     for (samples, chunks) in [(800, 0), (8_000, 1)] {
         let file = open(crate::fixtures::wav(Samples::I16, 16_000, 1, &signal(samples, 1))).await.unwrap();
         let plan = planner.plan(&file, &RecognizerProfile::default(), concurrency(8)).await.unwrap();

@@ -35,15 +35,15 @@ async fn file() -> AudioFile {
     AudioFile::open(MemoryAudioSource::new("noise.wav", bytes)).await.unwrap()
 }
 
-/// A word a second of the recording, named by the second, as any recognizer of a part would hear it.
+/// A word a second of all that the chunk was sent, named by the second of the recording; none after `until`.
 fn seconds_of(request: &RecognitionRequest, until: u64) -> ChunkTranscript {
-    let owned = request.chunk.owned();
-    let (start, end) = (owned.start().get(), owned.end().get().min(until * 8_000));
-    let words = (start.div_ceil(8_000)..=end / 8_000).filter_map(|second| {
+    let heard = request.chunk.heard();
+    let (start, end) = (heard.start().get(), heard.end().get().min(until * 8_000));
+    let words = (start / 8_000..=end / 8_000).filter_map(|second| {
         let at = second * 8_000 + 2_000;
-        let inside = start <= at && at + 2_000 <= end;
         let time = |sample: u64| request.chunk.rate().duration_of(sample - start);
-        inside.then(|| HeardWord::new(format!("s{second}"), time(at), time(at + 2_000)))
+        (start <= at && at + 2_000 <= end)
+            .then(|| HeardWord::new(format!("s{second}"), time(at), time(at + 2_000)))
     });
     ChunkTranscript::of_words(words.collect())
 }
@@ -139,7 +139,23 @@ async fn what_failed_for_good_is_a_gap_between_the_words_around_it() {
     assert_eq!(transcript.gaps.len(), 1);
     let gap = transcript.gaps[0];
     assert_eq!(gap.cause, GapCause::Failed);
-    assert!(!transcript.words.iter().any(|word| !word.span.intersection(gap.span).is_empty()));
+    // Its neighbours heard a second and a half of it.
+    let inside = transcript.words.iter().filter(|word| !word.span.intersection(gap.span).is_empty());
+    assert!(inside.count() <= 4);
     assert_eq!(report.results.values().filter(|result| result.outcome.is_err()).count(), 1);
     assert_eq!(recognizer.profile(), RecognizerProfile::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_word_at_a_blind_cut_is_heard_by_both_chunks_and_is_there_once() {
+    // Speech everywhere: there is no pause to cut in, so neighbours are sent the same three seconds.
+    let recognizer = ScriptedRecognizer::answering(|request| Step::Answer(MS, seconds_of(request, 240)));
+    let (report, transcript) = transcribe(&recognizer, processor(&recognizer)).await;
+    let overlapping =
+        report.results.values().filter(|result| result.task.chunk.heard() != result.task.chunk.owned());
+    assert!(overlapping.count() >= 2, "no chunk heard more than it owns");
+    let words: Vec<u64> =
+        transcript.words.iter().map(|word| word.text().trim_start_matches('s').parse().unwrap()).collect();
+    assert_eq!(words, (0..240).collect::<Vec<u64>>());
+    assert!(starts_are_right(&transcript));
 }

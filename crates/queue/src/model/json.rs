@@ -46,7 +46,7 @@ impl Json {
     }
 
     /// Takes a text that a store wrote from a [`Json`] and gives back unchanged.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn trusted(text: String) -> Self {
         Self(text)
     }

@@ -5,6 +5,7 @@
 mod harness;
 mod metrics;
 mod model;
+mod postgres;
 mod takeover;
 mod worker;
 

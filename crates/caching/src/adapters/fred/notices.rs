@@ -25,7 +25,9 @@ pub(super) fn encode(notice: &Notice) -> Vec<Bytes> {
             .chunks(SUBJECTS)
             .map(|some| {
                 let mut message = vec![b'e'];
-                some.iter().for_each(|subject| message.put_slice(subject.as_bytes()));
+                for subject in some {
+                    message.put_slice(subject.as_bytes());
+                }
                 message.into()
             })
             .collect(),
@@ -42,7 +44,7 @@ fn decode(mut message: Bytes) -> Option<Notice> {
             message.copy_to_slice(&mut log);
             Some(Notice::Bumped(LogPosition { log: LogId::from_bytes(log), seq: message.get_u64() }))
         }
-        b'e' if message.len() % Subject::LEN == 0 => {
+        b'e' if message.len().is_multiple_of(Subject::LEN) => {
             let subject = |bytes: &[u8]| bytes.try_into().ok().map(Subject::from_bytes);
             Some(Notice::Ended(message.chunks_exact(Subject::LEN).filter_map(subject).collect()))
         }

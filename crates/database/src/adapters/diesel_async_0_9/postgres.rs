@@ -10,7 +10,7 @@ use diesel_async::AsyncPgConnection;
 pub use tokio_postgres;
 
 use crate::adapters::postgres::{OpenError, PgConnection, apply_schema};
-use crate::pool_core::{Asked, Dedicated, Lease};
+use crate::engine::pool_core::{Asked, Dedicated, Lease};
 use crate::{DatabaseError, DieselConnectionPoolManager, LeasePriority, PostgresConfig, PostgresPool};
 
 /// Gives connections of a [`PostgresPool`].

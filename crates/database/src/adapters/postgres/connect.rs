@@ -20,9 +20,9 @@ use tokio_postgres::{CancelToken, NoTls};
 use crate::adapters::errors::statement_error;
 use crate::adapters::instrument::{OnLost, Probe, Watch};
 use crate::config::PostgresConfig;
-use crate::pool_core::{Canceller, ConnectTicket, Connector, DiscardTicket, PoolCore, Pooled};
+use crate::engine::pool_core::{Canceller, ConnectTicket, Connector, DiscardTicket, PoolCore, Pooled};
+use crate::engine::recorder::QueryRecorder;
 use crate::ports::CredentialSource;
-use crate::recorder::QueryRecorder;
 use crate::{ConnectFailure, DatabaseError};
 
 /// How long a statement that was given up may take to end on the server, before its place is given away.

@@ -6,7 +6,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncC
 
 use crate::DatabaseError;
 use crate::adapters::errors::statement_error;
-use crate::schema::{Applied, checksum, missing_steps};
+use crate::engine::schema::{Applied, checksum, missing_steps};
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS wavequill_schema (
     context text PRIMARY KEY,

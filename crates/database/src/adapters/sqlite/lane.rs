@@ -14,7 +14,7 @@ use super::open::Opener;
 use crate::DatabaseError;
 use crate::adapters::errors::panic_error;
 use crate::config::SqliteLocation;
-use crate::pool_core::{Canceller, ConnectTicket, Connector, DiscardTicket, Pooled};
+use crate::engine::pool_core::{Canceller, ConnectTicket, Connector, DiscardTicket, Pooled};
 
 /// Something to run on a lane's connection. It answers by itself.
 pub(crate) type Task = Box<dyn FnOnce(&mut SqliteConnection) + Send>;
@@ -56,13 +56,19 @@ pub(crate) enum Reader {
     Writer,
 }
 
-impl Pooled for Reader {
-    fn is_clean(&mut self) -> bool {
+impl Reader {
+    /// A panic outside a caller's closure unwinds the thread, and takes the connection with it.
+    pub(crate) fn is_alive(&self) -> bool {
         match self {
-            // A panic outside the caller's closure unwinds the thread, and takes the connection with it.
-            Self::Own { alive, .. } => alive.load(Ordering::Acquire) && !thread::panicking(),
+            Self::Own { alive, .. } => alive.load(Ordering::Acquire),
             Self::Writer => true,
         }
+    }
+}
+
+impl Pooled for Reader {
+    fn is_clean(&mut self) -> bool {
+        self.is_alive() && !thread::panicking()
     }
 
     fn canceller(&self) -> Option<Canceller> {

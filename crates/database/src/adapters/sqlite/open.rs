@@ -10,7 +10,7 @@ use wavequill_kernel::InvalidValue;
 
 use crate::adapters::instrument::Watch;
 use crate::config::{SqliteConfig, SqliteLocation};
-use crate::recorder::QueryRecorder;
+use crate::engine::recorder::QueryRecorder;
 use crate::{ConnectFailure, DatabaseError};
 
 /// Knows how to open connections to one database.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::pool_core::system_now;
+use crate::engine::pool_core::system_now;
 
 /// Wakes whoever has waited long enough, and calls `tick` from time to time. Its thread ends with it.
 #[derive(Debug)]

@@ -1,44 +1,17 @@
 //! Limits of keys: kept exact by the one writer.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::json;
-use wavequill_database::adapters::diesel_async_0_9::diesel;
 use wavequill_database::adapters::diesel_async_0_9::diesel::prelude::*;
 use wavequill_database::adapters::diesel_async_0_9::diesel::result::Error;
 use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{BigInt, Nullable, Text};
 use wavequill_database::adapters::diesel_async_0_9::diesel::{SqliteConnection, sql_query};
 
 use super::rows::Number;
-use crate::{Admission, Job, JobState, Limit, LimitKey, LimitState, Rate};
-
-#[derive(QueryableByName)]
-struct LimitRow {
-    #[diesel(sql_type = BigInt)]
-    key: i64,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    max_running: Option<i64>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    step_us: Option<i64>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    burst: Option<i64>,
-    #[diesel(sql_type = BigInt)]
-    running: i64,
-    #[diesel(sql_type = BigInt)]
-    tat: i64,
-}
-
-impl LimitRow {
-    fn state(&self) -> LimitState {
-        let count = |number: i64| u32::try_from(number).unwrap_or(0);
-        let rate = self.step_us.zip(self.burst).and_then(|(step, burst)| {
-            Rate::new(1, Duration::from_micros(step.unsigned_abs()), count(burst)).ok()
-        });
-        let limit = Limit { max_running: self.max_running.map(count), rate };
-        LimitState { limit, running: count(self.running), tat_micros: self.tat }
-    }
-}
+use crate::adapters::rows::LimitRow;
+use crate::{Admission, Job, JobState, Limit, LimitKey, LimitState};
 
 /// The limits of these keys; those without one are left out.
 pub(super) fn load(

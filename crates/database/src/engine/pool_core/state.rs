@@ -3,6 +3,8 @@
 
 mod holders;
 mod line;
+#[cfg(feature = "postgres")]
+mod server;
 
 use std::collections::HashMap;
 use std::task::Waker;
@@ -14,7 +16,7 @@ use self::holders::Holders;
 use self::line::Line;
 use super::effects::Effects;
 use super::{Asked, Canceller, CloseCause, Policy, Pooled};
-use crate::scaling::{Observation, ScalePolicy, Scaler};
+use crate::engine::scaling::{Observation, ScalePolicy, Scaler};
 use crate::{DatabaseError, Holder, LeasePriority, PoolLimits, PoolStats, ScaleOutcome, TimeoutCause};
 
 /// A connection of the pool.
@@ -162,10 +164,6 @@ impl<C: Pooled> State<C> {
 
     pub(super) fn holders(&self, now: Duration) -> Vec<Holder> {
         self.holders.list(now)
-    }
-
-    pub(super) fn newest_idle_since(&self) -> Option<Duration> {
-        self.idle.last().map(|member| member.used)
     }
 
     /// An idle connection for one who came when nobody waited.
@@ -457,14 +455,6 @@ impl<C: Pooled> State<C> {
         }
     }
 
-    pub(super) fn new_generation(&mut self, now: Duration, effects: &mut Effects<C>) {
-        self.generation += 1;
-        for member in std::mem::take(&mut self.idle) {
-            self.forget(member, CloseCause::Broken, effects);
-        }
-        self.pump(now, effects);
-    }
-
     pub(super) fn close(&mut self, closed: &DatabaseError, effects: &mut Effects<C>) -> u32 {
         self.closed = true;
         let refused = self.line.len();
@@ -478,24 +468,6 @@ impl<C: Pooled> State<C> {
 
     pub(super) fn cancellers(&self) -> Vec<Canceller> {
         self.holders.connections().filter_map(|id| self.cancellers.get(&id).cloned()).collect()
-    }
-
-    /// Whether one more may leave: one must stay.
-    pub(super) fn may_dedicate(&self) -> bool {
-        !self.closed && self.dedicated + 1 < self.limits.max().get()
-    }
-
-    pub(super) fn dedicate(&mut self, key: usize, now: Duration, effects: &mut Effects<C>) {
-        self.release(key);
-        self.dedicated += 1;
-        self.trim(effects);
-        self.pump(now, effects);
-    }
-
-    pub(super) fn dedicated_gone(&mut self, now: Duration, effects: &mut Effects<C>) {
-        self.dedicated -= 1;
-        effects.changed = true;
-        self.pump(now, effects);
     }
 }
 

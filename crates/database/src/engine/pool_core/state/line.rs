@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::LeasePriority;
-use crate::pool_core::Asked;
+use crate::engine::pool_core::Asked;
 
 /// One who waits.
 pub(crate) struct Waiter {

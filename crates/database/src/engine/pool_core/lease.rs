@@ -14,12 +14,12 @@ use crate::DatabaseError;
 
 /// A connection that is out. It goes back when this is dropped.
 pub(crate) struct Lease<C: Pooled> {
-    core: Arc<PoolCore<C>>,
+    pub(super) core: Arc<PoolCore<C>>,
     /// `None` only when it has been given back, or away.
-    member: Option<Member<C>>,
-    key: usize,
+    pub(super) member: Option<Member<C>>,
+    pub(super) key: usize,
     leased: Duration,
-    fresh: bool,
+    pub(super) fresh: bool,
     /// Its place in line.
     ticket: u64,
 }
@@ -35,11 +35,6 @@ impl<C: Pooled> Lease<C> {
         self.fresh
     }
 
-    /// It was checked, and lives.
-    pub(crate) fn mark_fresh(&mut self) {
-        self.fresh = true;
-    }
-
     /// It was checked, and is dead: waits for another one, in the place in line that it had.
     pub(crate) fn replace(mut self, asked: Asked) -> Acquire<C> {
         let core = Arc::clone(&self.core);
@@ -50,13 +45,6 @@ impl<C: Pooled> Lease<C> {
         }
         core.carry_out(effects);
         Acquire { core, asked, step: Step::Waiting { ticket: self.ticket, since } }
-    }
-
-    pub(super) fn into_dedicated(mut self) -> Dedicated<C> {
-        let mut effects = Effects::new();
-        self.core.state.lock().dedicate(self.key, self.core.now(), &mut effects);
-        self.core.carry_out(effects);
-        Dedicated { core: Arc::clone(&self.core), member: self.member.take() }
     }
 }
 
@@ -82,41 +70,11 @@ impl<C: Pooled> DerefMut for Lease<C> {
     }
 }
 
-/// A connection that left the pool for good. Its place is free again when this is dropped.
-pub(crate) struct Dedicated<C: Pooled> {
-    core: Arc<PoolCore<C>>,
-    member: Option<Member<C>>,
-}
-
-impl<C: Pooled> Deref for Dedicated<C> {
-    type Target = C;
-
-    fn deref(&self) -> &C {
-        conn(self.member.as_ref())
-    }
-}
-
-impl<C: Pooled> DerefMut for Dedicated<C> {
-    fn deref_mut(&mut self) -> &mut C {
-        conn_mut(self.member.as_mut())
-    }
-}
-
-impl<C: Pooled> Drop for Dedicated<C> {
-    fn drop(&mut self) {
-        // First the connection, then its place.
-        drop(self.member.take());
-        let mut effects = Effects::new();
-        self.core.state.lock().dedicated_gone(self.core.now(), &mut effects);
-        self.core.carry_out(effects);
-    }
-}
-
 #[expect(
     clippy::expect_used,
     reason = "`member` is taken only by methods that consume the guard, and by its drop"
 )]
-fn conn<C: Pooled>(member: Option<&Member<C>>) -> &C {
+pub(super) fn conn<C: Pooled>(member: Option<&Member<C>>) -> &C {
     &member.expect("a guard has its connection until it ends").conn
 }
 
@@ -124,7 +82,7 @@ fn conn<C: Pooled>(member: Option<&Member<C>>) -> &C {
     clippy::expect_used,
     reason = "`member` is taken only by methods that consume the guard, and by its drop"
 )]
-fn conn_mut<C: Pooled>(member: Option<&mut Member<C>>) -> &mut C {
+pub(super) fn conn_mut<C: Pooled>(member: Option<&mut Member<C>>) -> &mut C {
     &mut member.expect("a guard has its connection until it ends").conn
 }
 

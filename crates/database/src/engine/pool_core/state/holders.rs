@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Holder;
-use crate::pool_core::Asked;
+use crate::engine::pool_core::Asked;
 
 /// A slab: keys are small and used again.
 #[derive(Default)]

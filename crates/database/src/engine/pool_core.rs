@@ -9,10 +9,13 @@
 
 mod effects;
 mod lease;
+#[cfg(feature = "postgres")]
+mod server;
 mod state;
 mod tickets;
 
 #[cfg(test)]
+#[cfg(feature = "postgres")]
 mod tests;
 
 use std::fmt;
@@ -26,11 +29,13 @@ use tokio::sync::Notify;
 use wavequill_kernel::{Clock, SystemClock};
 
 use self::effects::Effects;
-pub(crate) use self::lease::{Acquire, Dedicated, Lease};
+pub(crate) use self::lease::{Acquire, Lease};
+#[cfg(feature = "postgres")]
+pub(crate) use self::server::Dedicated;
 use self::state::{Member, State};
 pub(crate) use self::tickets::{ConnectTicket, DiscardTicket};
+use crate::engine::scaling::{ScalePolicy, Scaler};
 use crate::metrics::PoolMetrics;
-use crate::scaling::{ScalePolicy, Scaler};
 use crate::{
     CloseReport, DatabaseError, Holder, LeasePriority, PoolLimits, PoolSize, PoolStats, ScaleOutcome,
     ScaleReason, Utilization,
@@ -154,21 +159,6 @@ impl<C: Pooled> PoolCore<C> {
         Duration::from_millis(self.coarse_ms.load(Ordering::Relaxed))
     }
 
-    /// A connection that is idle and known to be alive, if nobody waits for one.
-    pub(crate) fn try_acquire(self: &Arc<Self>, asked: Asked) -> Option<Lease<C>> {
-        let now = self.coarse_now();
-        let mut state = self.state.lock();
-        let newest_is_fresh =
-            state.newest_idle_since().is_some_and(|used| now < used + self.policy.fresh_for);
-        if !newest_is_fresh {
-            return None;
-        }
-        let granted = state.take_idle(now, asked)?;
-        drop(state);
-        self.metrics.acquired(Duration::ZERO);
-        Some(Lease::new(Arc::clone(self), granted, now, true))
-    }
-
     /// A connection in turn. It may have to be checked first: [`Lease::is_fresh`].
     pub(crate) fn acquire(self: &Arc<Self>, asked: Asked) -> Acquire<C> {
         Acquire::new(Arc::clone(self), asked)
@@ -287,13 +277,6 @@ impl<C: Pooled> PoolCore<C> {
         self.metrics.sampled(&self.stats());
     }
 
-    /// Every connection opened before now is not to be handed on: the server has restarted, or is no primary now.
-    pub(crate) fn new_generation(self: &Arc<Self>) {
-        let mut effects = Effects::new();
-        self.state.lock().new_generation(self.now(), &mut effects);
-        self.carry_out(effects);
-    }
-
     /// Refuses all from now on, and closes what is idle.
     pub(crate) fn close(self: &Arc<Self>) -> u32 {
         let mut effects = Effects::new();
@@ -324,18 +307,6 @@ impl<C: Pooled> PoolCore<C> {
 
     pub(crate) fn closed(&self) -> DatabaseError {
         DatabaseError::Closed { pool: Arc::clone(&self.name) }
-    }
-
-    /// Takes a connection out of the pool for good; its place stays taken until the result is dropped.
-    pub(crate) fn dedicate(self: &Arc<Self>, lease: Lease<C>) -> Result<Dedicated<C>, DatabaseError> {
-        if self.state.lock().may_dedicate() {
-            Ok(lease.into_dedicated())
-        } else {
-            Err(DatabaseError::TooManyDedicated {
-                pool: Arc::clone(&self.name),
-                max: self.policy.limits.max().get(),
-            })
-        }
     }
 
     /// A connection comes back.
