@@ -2,10 +2,12 @@
 //!
 //! It does not open sockets itself, and it retries nothing that a peer may have processed.
 
+mod entry;
 mod exchange;
 mod link_task;
 mod origin_pool;
 mod pooled_body;
+mod slot;
 mod upload_meter;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use self::origin_pool::{OriginPool, Position, Slot};
+use self::origin_pool::{OriginPool, Position};
+use self::slot::Slot;
 use crate::config::ConnectionPoolConfig;
 use crate::connection_pool_manager::{ConnectionPoolManager, StreamPermit};
 use crate::error::{ExternalError, Phase};

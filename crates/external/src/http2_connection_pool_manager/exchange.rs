@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::origin_pool::Slot;
 use super::pooled_body::PooledBody;
+use super::slot::Slot;
 use super::upload_meter::{MeteredBody, UploadMeter};
 use crate::config::ConnectionPoolConfig;
 use crate::error::{ExternalError, Phase};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use super::origin_pool::{OriginPool, SETTLING};
+use super::entry::SETTLING;
+use super::origin_pool::OriginPool;
 use crate::metrics::CloseCause;
 use crate::ports::{HttpTransport, LinkPhase};
 

@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::entry::{Bounds, Entry, LinkAge};
+use super::slot::{Grant, Slot, Waiter};
 use crate::config::ConnectionPoolConfig;
 use crate::error::ExternalError;
 use crate::metrics::{CloseCause, PoolMetrics};
@@ -18,64 +20,8 @@ use crate::model::origin::Origin;
 use crate::model::pool::OriginStats;
 use crate::ports::{HttpLink, LinkPhase, LinkState, Protocol};
 
-/// How long a new HTTP/2 link may take to say how many streams it grants before another one is opened beside it.
-pub(super) const SETTLING: Duration = Duration::from_millis(250);
-
 /// How long after a failure no further link is opened while others serve.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
-
-type Grant = Result<Slot, ExternalError>;
-
-#[derive(Debug)]
-struct Entry {
-    id: u64,
-    link: Arc<dyn HttpLink>,
-    state: LinkState,
-    /// Streams in use.
-    streams: usize,
-    /// Bytes that these streams have to upload.
-    bytes: u64,
-    /// Requests that it was given, and those that were answered.
-    granted: u64,
-    answered: u64,
-    /// Whether the peer announced its end while it was in use, which may be because of their number.
-    ended_in_use: bool,
-    /// Whether we take it out of use.
-    retired: bool,
-    /// Whether it has turned a request away, so that its end is near even if its state does not say so yet.
-    turned_away: bool,
-    opened_at: Instant,
-    idle_since: Instant,
-    /// Wakes the link's task once a draining link has no streams left.
-    emptied: Arc<Notify>,
-}
-
-impl Entry {
-    fn room(&self, bounds: Bounds) -> usize {
-        if self.state.phase == LinkPhase::Open && !self.turned_away {
-            let left = bounds.requests.map_or(u64::MAX, |most| most.saturating_sub(self.granted));
-            let streams = self.state.max_streams.min(bounds.streams).saturating_sub(self.streams);
-            streams.min(usize::try_from(left).unwrap_or(usize::MAX))
-        } else {
-            0
-        }
-    }
-
-    fn is_settling(&self, now: Instant) -> bool {
-        self.state.phase == LinkPhase::Open
-            && !self.turned_away
-            && self.state.max_streams <= 1
-            && self.link.protocol() == Protocol::Http2
-            && now.saturating_duration_since(self.opened_at) < SETTLING
-    }
-}
-
-/// What bounds a link.
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    streams: usize,
-    requests: Option<u64>,
-}
 
 /// Where one that waits stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,24 +234,9 @@ impl OriginPool {
             state.burst = (state.burst * 2).min(self.config.max_connections_per_origin);
             state.stats.opened += 1;
             state.next_id += 1;
-            let now = Instant::now();
-            let entry = Entry {
-                id: state.next_id,
-                link: Arc::clone(link),
-                state: link.state(),
-                streams: 0,
-                bytes: 0,
-                granted: 0,
-                answered: 0,
-                ended_in_use: false,
-                retired: false,
-                turned_away: false,
-                opened_at: now,
-                idle_since: now,
-                emptied: Arc::clone(&emptied),
-            };
-            state.links.push(entry);
-            state.next_id
+            let id = state.next_id;
+            state.links.push(Entry::new(id, Arc::clone(link), Arc::clone(&emptied)));
+            id
         };
         self.publish();
         self.dispatch();
@@ -365,13 +296,13 @@ impl OriginPool {
         self.update(id, link.state());
     }
 
-    fn turned_away(&self, id: u64) {
+    pub(super) fn turned_away(&self, id: u64) {
         if let Some(entry) = self.state.lock().links.iter_mut().find(|entry| entry.id == id) {
             entry.turned_away = true;
         }
     }
 
-    fn answered(&self, id: u64) {
+    pub(super) fn answered(&self, id: u64) {
         if let Some(entry) = self.state.lock().links.iter_mut().find(|entry| entry.id == id) {
             entry.answered += 1;
         }
@@ -415,7 +346,20 @@ impl OriginPool {
         self.dispatch();
     }
 
-    fn release(self: &Arc<Self>, id: u64, bytes: u64) {
+    /// One that waited has left.
+    pub(super) fn leave(self: &Arc<Self>, waiter: u64) {
+        let left = {
+            let mut state = self.state.lock();
+            let at = state.waiting.iter().position(|waiting| waiting.id == waiter);
+            at.and_then(|at| state.waiting.remove(at))
+        };
+        if left.is_some() {
+            // Links may have been asked of this one: let another one open them.
+            self.dispatch();
+        }
+    }
+
+    pub(super) fn release(self: &Arc<Self>, id: u64, bytes: u64) {
         {
             let mut state = self.state.lock();
             if let Some(entry) = state.links.iter_mut().find(|entry| entry.id == id) {
@@ -502,77 +446,5 @@ impl OriginPool {
     pub(super) fn clear(&self) {
         let links = std::mem::take(&mut self.state.lock().links);
         drop(links);
-    }
-}
-
-/// When a link was opened, and since when it has been idle.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LinkAge {
-    pub(super) idle_since: Option<Instant>,
-    pub(super) opened_at: Instant,
-}
-
-/// A stream of a link, reserved until it is dropped.
-#[derive(Debug)]
-pub(super) struct Slot {
-    pool: Arc<OriginPool>,
-    id: u64,
-    pub(super) link: Arc<dyn HttpLink>,
-    bytes: u64,
-}
-
-impl Slot {
-    pub(super) fn origin(&self) -> &Origin {
-        &self.pool.origin
-    }
-
-    /// Takes the link out of use once its streams have ended.
-    pub(super) fn drain_link(&self) {
-        self.pool.retire(self.id);
-    }
-
-    /// The link did not take the request, and will take no other.
-    pub(super) fn turned_away(&self) {
-        self.pool.turned_away(self.id);
-    }
-
-    /// The request was answered.
-    pub(super) fn answered(&self) {
-        self.pool.answered(self.id);
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.pool.release(self.id, self.bytes);
-    }
-}
-
-/// A place in the queue; dropping it leaves the queue.
-#[derive(Debug)]
-pub(super) struct Waiter {
-    pool: Arc<OriginPool>,
-    id: u64,
-    granted: oneshot::Receiver<Grant>,
-}
-
-impl Waiter {
-    pub(super) async fn granted(&mut self) -> Grant {
-        // The sender is dropped unsent only with the pool itself.
-        (&mut self.granted).await.unwrap_or(Err(ExternalError::Closed))
-    }
-}
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        let left = {
-            let mut state = self.pool.state.lock();
-            let at = state.waiting.iter().position(|waiting| waiting.id == self.id);
-            at.and_then(|at| state.waiting.remove(at))
-        };
-        if left.is_some() {
-            // Links may have been asked of this waiter: let another one open them.
-            self.pool.recheck();
-        }
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::timeout;
 
-use super::origin_pool::Slot;
+use super::slot::Slot;
 use super::upload_meter::UploadMeter;
 use crate::body::BodyReader;
 use crate::error::{ExternalError, Phase};

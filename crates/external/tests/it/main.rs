@@ -2,7 +2,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     reason = "helpers of tests: what goes wrong there is to fail the test"
 )]
 
@@ -16,6 +15,7 @@ mod quota;
 mod raw_http2;
 mod secrets;
 mod server;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! How much of a quota is used, and how many requests are refused, against models of how APIs keep it: ten minutes with
 //! two hundred workers, under paused time.
+#![expect(clippy::panic, reason = "helpers of tests: what goes wrong there is to fail the test")]
 
 use std::cell::RefCell;
 use std::rc::Rc;

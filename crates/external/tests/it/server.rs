@@ -8,10 +8,16 @@ use h2::Reason;
 use h2::server::SendResponse;
 use http::{Request, Response};
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// What bytes travel over: plain or encrypted.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -109,8 +115,38 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Over TLS, as `localhost`: HTTP/2 where both sides choose it, else HTTP/1.1.
+    pub(crate) async fn tls(acceptor: TlsAcceptor) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}/v1", listener.local_addr().unwrap().port());
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let arrived = Arc::new(Notify::new());
+        let mut tasks = JoinSet::new();
+        let (all, count, bell) = (Arc::clone(&seen), Arc::clone(&connections), Arc::clone(&arrived));
+        tasks.spawn(async move {
+            let mut streams = JoinSet::new();
+            while let Ok((tcp, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let (all, bell, acceptor) = (Arc::clone(&all), Arc::clone(&bell), acceptor.clone());
+                streams.spawn(async move {
+                    // A client that does not trust the certificate hangs up.
+                    let Ok(tls) = acceptor.accept(tcp).await else { return };
+                    if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+                        serve_http2(tls, all, bell, Arc::default(), Arc::default()).await;
+                    } else {
+                        serve_http1(tls, all, bell, Arc::new(|_| Reply::ok(crate::HELLO))).await;
+                    }
+                });
+            }
+        });
+        Self { url, seen, connections, arrived, _tasks: tasks }
+    }
+}
+
 async fn serve_http1(
-    mut tcp: TcpStream,
+    mut tcp: impl Wire,
     seen: Arc<Mutex<Vec<Seen>>>,
     arrived: Arc<Notify>,
     reply: Arc<impl Fn(usize) -> Reply>,
@@ -141,7 +177,7 @@ async fn serve_http1(
     }
 }
 
-async fn read_http1(tcp: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
+async fn read_http1(tcp: &mut impl Wire, buffer: &mut Vec<u8>) -> Option<Seen> {
     let end = loop {
         if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break at + 4;
@@ -188,7 +224,7 @@ impl Default for H2Script {
 }
 
 async fn serve_http2(
-    tcp: TcpStream,
+    tcp: impl Wire,
     seen: Arc<Mutex<Vec<Seen>>>,
     arrived: Arc<Notify>,
     script: Arc<H2Script>,
