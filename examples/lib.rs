@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 pub struct Cli {
     program: PathBuf,
+    folder: Option<PathBuf>,
 }
 
 /// What a run of a command came to.
@@ -35,14 +36,29 @@ impl Cli {
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if it was not built.
     pub fn find() -> io::Result<Self> {
+        Self::find_named("transcribe")
+    }
+
+    /// Finds another example in the same way.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] if it was not built.
+    pub fn find_named(name: &str) -> io::Result<Self> {
         let own = std::env::current_exe()?;
-        let name = format!("transcribe{}", std::env::consts::EXE_SUFFIX);
+        let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
         let folders = own.ancestors().skip(1).take(2);
         let places = folders.flat_map(|folder| [folder.join(&name), folder.join("examples").join(&name)]);
         let program = places.into_iter().find(|place| place.is_file()).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::NotFound, "build it first: cargo build --example transcribe")
+            io::Error::new(io::ErrorKind::NotFound, "build it first: cargo build --examples")
         })?;
-        Ok(Self { program })
+        Ok(Self { program, folder: None })
+    }
+
+    /// Starts it in this folder instead of the caller's.
+    #[must_use]
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        self.folder = Some(folder.to_owned());
+        self
     }
 
     /// Starts the command, free of the caller's own settings.
@@ -51,7 +67,11 @@ impl Cli {
     /// If it cannot be started.
     pub fn start<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> io::Result<Running> {
         let started = Instant::now();
-        let mut child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        let mut child = command
             .args(args)
             .env_remove("OPENAI_API_KEY")
             .env_remove("OPENAI_BASE_URL")

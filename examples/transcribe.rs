@@ -86,7 +86,7 @@ async fn run(args: &Args) -> Result<Status> {
     display.end();
     let mut stats = Stats::of(&total(&work), work.len());
     let status = if stopped { stop(&work).await } else { write(args, work, &mut stats).await };
-    stats.add_usage(&wavequill);
+    stats.add_usage(&wavequill).await?;
     wavequill.shutdown(Duration::from_secs(1)).await;
     if let Some(place) = &args.stats {
         stats.write(place, started.elapsed())?;

@@ -39,9 +39,12 @@ impl Stats {
     }
 
     /// Adds what the service's metrics say, and the alerts that fire.
-    pub(crate) fn add_usage(&mut self, wavequill: &Wavequill) {
+    pub(crate) async fn add_usage(&mut self, wavequill: &Wavequill) -> Result<()> {
+        // Rules are evaluated each 10 s; a short run has them evaluated once, here.
+        wavequill.monitor().tick().await?;
         self.usage = json!(wavequill.usage());
         self.alerts = wavequill.monitor().alerts().iter().map(|alert| alert.rule.clone()).collect();
+        Ok(())
     }
 
     /// Writes all of it as one JSON object.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use wavequill_examples::Cli;
 
 use crate::support::{Stage, score, speech};
 
@@ -101,4 +102,16 @@ async fn the_requests_in_flight_are_bounded_as_told() {
     assert!(ran.status.success(), "{}", ran.stderr);
     let report = stage.server.report();
     assert!(report.requests >= 10 && report.peak_in_flight <= 2, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shortest_program_prints_the_words() {
+    let stage = Stage::new().await;
+    let audio = stage.tones("tones.wav", &speech(20));
+    let wanted = stage.run(&audio, &[]).await.stdout;
+    let quickstart = Cli::find_named("quickstart").unwrap().in_folder(stage.folder.path());
+    let args = [audio.to_str().unwrap().to_owned(), stage.server.base_url()];
+    let ran = tokio::task::spawn_blocking(move || quickstart.run(args).unwrap()).await.unwrap();
+    assert_eq!(ran.stdout, wanted, "{}", ran.stderr);
+    assert!(stage.path("wavequill-data/wavequill.sqlite3").exists());
 }
