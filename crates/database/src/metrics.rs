@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram};
+use metrics::{Counter, Gauge, Histogram, Unit, describe_counter, describe_gauge, describe_histogram};
 
 use crate::PoolStats;
 use crate::engine::pool_core::CloseCause;
@@ -37,6 +37,7 @@ pub(crate) struct QueryMetrics {
 #[expect(clippy::disallowed_macros, reason = "the one place where this context registers its metrics")]
 impl PoolMetrics {
     pub(crate) fn register(pool: &Arc<str>) -> Self {
+        describe_pool();
         let name = || Arc::clone(pool);
         let connections = |state: &'static str| metrics::gauge!("wavequill_database_connections", "pool" => name(), "state" => state);
         let acquire = |outcome: &'static str| metrics::histogram!("wavequill_database_acquire_seconds", "pool" => name(), "outcome" => outcome);
@@ -66,6 +67,7 @@ impl PoolMetrics {
 #[expect(clippy::disallowed_macros, reason = "the one place where this context registers its metrics")]
 impl QueryMetrics {
     pub(crate) fn register(pool: &Arc<str>) -> Self {
+        describe_queries();
         let query = |access: &'static str| metrics::histogram!("wavequill_database_query_seconds", "pool" => Arc::clone(pool), "access" => access);
         Self {
             read: query("read"),
@@ -73,6 +75,44 @@ impl QueryMetrics {
             slow: metrics::counter!("wavequill_database_slow_queries_total", "pool" => Arc::clone(pool)),
         }
     }
+}
+
+fn describe_pool() {
+    let seconds = Unit::Seconds;
+    describe_gauge!("wavequill_database_connections", Unit::Count, "Connections of a pool, by state");
+    describe_gauge!(
+        "wavequill_database_connections_limit",
+        Unit::Count,
+        "Connections that a pool may have now"
+    );
+    describe_gauge!("wavequill_database_waiters", Unit::Count, "Callers that wait for a connection");
+    describe_histogram!(
+        "wavequill_database_acquire_seconds",
+        seconds,
+        "Time waited for a connection, by outcome"
+    );
+    describe_histogram!("wavequill_database_hold_seconds", seconds, "Time that a connection was held");
+    describe_histogram!("wavequill_database_connect_seconds", seconds, "Time that opening a connection took");
+    describe_counter!(
+        "wavequill_database_connections_closed_total",
+        Unit::Count,
+        "Connections closed, by cause"
+    );
+    describe_counter!(
+        "wavequill_database_leaks_total",
+        Unit::Count,
+        "Connections that were held far too long"
+    );
+    describe_counter!(
+        "wavequill_database_resizes_total",
+        Unit::Count,
+        "Changes of a pool's size, by direction"
+    );
+}
+
+fn describe_queries() {
+    describe_histogram!("wavequill_database_query_seconds", Unit::Seconds, "Time of a statement, by access");
+    describe_counter!("wavequill_database_slow_queries_total", Unit::Count, "Statements over the slow limit");
 }
 
 impl QueryMetrics {

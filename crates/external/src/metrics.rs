@@ -56,6 +56,9 @@ pub(crate) struct ModelMetrics {
     pub(crate) retires: Gauge,
 }
 
+/// Stands for "never" in a gauge, which must be finite: 100 years.
+const NO_END_IN_SIGHT_SECONDS: f64 = 100.0 * 365.25 * 86_400.0;
+
 impl ModelMetrics {
     fn register(model: &str) -> Self {
         let model = model.to_owned();
@@ -70,7 +73,7 @@ impl ModelMetrics {
         let audio = |outcome: &'static str| histogram!(name!("request_audio_seconds"), "model" => model.clone(), "outcome" => outcome);
         let retires = gauge!(name!("model_retires_seconds"), "model" => model.clone());
         // Zero would say that a model nobody uses ends today.
-        retires.set(f64::INFINITY);
+        retires.set(NO_END_IN_SIGHT_SECONDS);
         Self {
             seconds: Outcome::ALL.map(seconds).into(),
             attempts: Outcome::ALL.map(attempts).into(),
@@ -128,7 +131,7 @@ impl ApiMetrics {
         describe_gauge!(
             name!("model_retires_seconds"),
             Unit::Seconds,
-            "Time until its provider ends the model; infinite while it is not used, or if no end is announced"
+            "Time until its provider ends the model; a century while it is not used, or if no end is announced"
         );
         describe_histogram!(name!("phase_seconds"), Unit::Seconds, "Time of a phase of a request");
         describe_counter!(

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram};
+use metrics::{Counter, Gauge, Histogram, Unit, describe_counter, describe_gauge, describe_histogram};
 use parking_lot::Mutex;
 
 use crate::{DeadCause, FailureCause, JobType, KindStats};
@@ -86,6 +86,7 @@ struct Deaths {
 impl QueueMetrics {
     /// Registers the handles with the recorder that is installed now.
     pub(crate) fn register() -> Self {
+        describe();
         Self {
             kinds: Arc::default(),
             claim_seconds: metrics::histogram!("wavequill_queue_claim_seconds"),
@@ -99,7 +100,8 @@ impl QueueMetrics {
         }
     }
 
-    /// The handles of a type, registered at its first use.
+    /// The handles of a type, registered at its first use: a worker does so for all of its types when it starts, while
+    /// the recorder that it was started under is in force.
     pub(crate) fn kind(&self, kind: &JobType) -> Arc<KindMetrics> {
         let mut kinds = self.kinds.lock();
         if let Some(found) = kinds.get(kind) {
@@ -120,6 +122,36 @@ impl QueueMetrics {
             gone.show(&KindStats::new(gone.kind.clone()));
         }
     }
+}
+
+fn describe() {
+    let (count, seconds) = (Unit::Count, Unit::Seconds);
+    describe_counter!("wavequill_queue_enqueued_total", count, "Jobs accepted, by kind");
+    describe_gauge!("wavequill_queue_jobs", count, "Jobs, by kind and state");
+    describe_gauge!(
+        "wavequill_queue_oldest_ready_seconds",
+        seconds,
+        "How long the oldest ready job has waited"
+    );
+    describe_histogram!("wavequill_queue_wait_seconds", seconds, "Time from due to claimed, by kind");
+    describe_histogram!("wavequill_queue_run_seconds", seconds, "Time of a run, by kind and outcome");
+    describe_counter!("wavequill_queue_retries_total", count, "Runs that are repeated, by kind and cause");
+    describe_counter!("wavequill_queue_dead_total", count, "Jobs given up, by kind and cause");
+    describe_histogram!("wavequill_queue_claim_seconds", seconds, "Time of one claim");
+    describe_histogram!("wavequill_queue_claimed_jobs", count, "Jobs that one claim took");
+    describe_histogram!(
+        "wavequill_queue_completion_seconds",
+        seconds,
+        "Time until the end of a run was stored"
+    );
+    describe_counter!("wavequill_queue_fenced_total", count, "Sessions that lost their leases");
+    describe_counter!("wavequill_queue_rescued_total", count, "Jobs taken over from dead workers");
+    describe_gauge!(
+        "wavequill_queue_heartbeat_age_seconds",
+        seconds,
+        "Time since the last heartbeat was confirmed"
+    );
+    describe_gauge!("wavequill_queue_slots", count, "Places of this worker, by state");
 }
 
 #[expect(clippy::disallowed_macros, reason = "the one file that registers the queue's metrics")]

@@ -90,6 +90,9 @@ impl Worker {
     ) -> Result<Self, QueueError> {
         config.check()?;
         let registration = registration(queue, &config, &handlers)?;
+        for job_type in handlers.job_types() {
+            queue.metrics().kind(job_type);
+        }
         let session = queue.dispatcher().register_worker(registration.clone()).await?;
         let report = queue.store().maintain(SweepBudget::default()).await?;
         let shared = Arc::new(Shared {
