@@ -96,7 +96,7 @@ impl Default for WavequillBuilder {
             store: Store::default(),
             jobs: JobScope::default(),
             files_at_once: 4,
-            attempts: 5,
+            attempts: 12,
             keep_for: Duration::from_secs(7 * 86_400),
             orchestrator: OrchestratorConfig::default(),
             audit: None,
@@ -206,7 +206,8 @@ impl WavequillBuilder {
         self
     }
 
-    /// How often a file's job is attempted before it is given up, at least 1; a chunk's own retries do not count. Default: 5.
+    /// How often a file's job is attempted before it is given up, at least 1; a chunk's own retries do not count. Between attempts
+    /// the wait doubles from 2 s to at most 15 min, so that 12 outlast an outage of a quarter of an hour. Default: 12.
     #[must_use]
     pub fn job_attempts(mut self, attempts: u16) -> Self {
         self.attempts = attempts;
