@@ -13,6 +13,8 @@ mod args;
 mod output;
 #[path = "transcribe/progress.rs"]
 mod progress;
+#[path = "transcribe/report.rs"]
+mod report;
 #[path = "transcribe/setup.rs"]
 mod setup;
 #[path = "transcribe/stats.rs"]
@@ -30,10 +32,11 @@ use wavequill::{Transcription, WavequillError};
 use crate::args::Args;
 use crate::output::Output;
 use crate::progress::Display;
+use crate::report::RunPicture;
 use crate::stats::Stats;
 
 /// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
     Whole = 0,
     Gaps = 3,
@@ -44,6 +47,10 @@ enum Status {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
+    if let Err(wrong) = args.check() {
+        eprintln!("transcribe: {wrong}");
+        return ExitCode::from(2);
+    }
     match run(&args).await {
         Ok(status) => ExitCode::from(status as u8),
         Err(error) => {
@@ -66,6 +73,8 @@ async fn run(args: &Args) -> Result<Status> {
     let started = Instant::now();
     let places = output::places(args.output.as_deref(), &args.audio, args.format.extension())?;
     let outputs = places.iter().map(|place| Output::open(place.as_deref())).collect::<Result<Vec<_>>>()?;
+    let stats_output = args.stats.as_deref().map(|place| Output::open(Some(place))).transpose()?;
+    let report = args.report.as_deref().map(RunPicture::begin).transpose()?;
     // The simulator, if there is one, ends with the command.
     let (wavequill, _simulator) = setup::service(args).await?;
 
@@ -85,12 +94,14 @@ async fn run(args: &Args) -> Result<Status> {
     display.show(&total(&work));
     display.end();
     let mut stats = Stats::of(&total(&work), work.len());
-    let status = if stopped { stop(&work).await } else { write(args, work, &mut stats).await };
-    stats.add_usage(&wavequill).await?;
+    let status = if stopped { stop(args, &work).await } else { write(args, work, &mut stats).await };
+    let counted = stats.add_usage(&wavequill).await;
     wavequill.shutdown(Duration::from_secs(1)).await;
-    if let Some(place) = &args.stats {
+    counted?;
+    if let Some(place) = stats_output {
         stats.write(place, started.elapsed())?;
     }
+    report.map_or(Ok(()), RunPicture::write)?;
     Ok(status)
 }
 
@@ -124,15 +135,21 @@ async fn watch(work: &[Work], display: &Display) {
 }
 
 /// Stops what goes on, and says how to go on.
-async fn stop(work: &[Work]) -> Status {
+async fn stop(args: &Args, work: &[Work]) -> Status {
     let progress = total(work);
     for transcription in work.iter().filter_map(|work| work.accepted.as_ref().ok()) {
         if let Err(error) = transcription.cancel().await {
             complain(&error.into());
         }
     }
-    let done = progress.audio_done.as_secs();
-    eprintln!("transcribe: stopped; {done} s of audio are kept: run the same command again to go on");
+    if args.no_cache {
+        eprintln!("transcribe: stopped; nothing is kept with --no-cache");
+    } else {
+        let done = progress.audio_done.as_secs();
+        eprintln!(
+            "transcribe: stopped after {done} s of audio; what was heard is kept: run the same command again to go on"
+        );
+    }
     Status::Stopped
 }
 
@@ -181,6 +198,11 @@ fn written(
 }
 
 fn worse(one: Status, other: Status) -> Status {
-    // In the order of the variants: whole, gaps, failed.
-    if (one == Status::Failed) || (other == Status::Failed) { Status::Failed } else { one.max(other) }
+    let severity = |status| match status {
+        Status::Whole => 0,
+        Status::Gaps => 1,
+        Status::Failed => 2,
+        Status::Stopped => 3,
+    };
+    if severity(other) > severity(one) { other } else { one }
 }

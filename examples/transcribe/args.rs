@@ -8,6 +8,7 @@ use wavequill::processing::{OutputFormat, Transcript};
 
 /// Transcribes recordings over an OpenAI-compatible speech API, as fast as its quota allows, and never pays twice.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "a flag of a command line is a bool")]
 #[command(name = "transcribe", version, after_help = EXIT_STATUS, args_override_self = true)]
 pub(crate) struct Args {
     /// The recordings: WAV, FLAC or MP3 files.
@@ -21,6 +22,10 @@ pub(crate) struct Args {
     /// Variable that holds the API key; a loopback URL needs none.
     #[arg(long, value_name = "NAME", default_value = "OPENAI_API_KEY")]
     pub(crate) api_key_env: String,
+
+    /// Use plain http for another host than this machine, such as a server in the same network; no key is asked for then.
+    #[arg(long)]
+    pub(crate) allow_plain_http: bool,
 
     /// Use the built-in simulator of a speech API, which understands tone-coded audio only.
     #[arg(long)]
@@ -70,7 +75,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max_chunk_bytes: Option<u64>,
 
-    /// The longest audio of a request in seconds; the API's limit of 1400, less a reserve, if absent.
+    /// The longest audio of a request in seconds; 1380 if absent: the API's 1400, less a reserve.
     #[arg(long, value_name = "N", value_parser = seconds)]
     pub(crate) max_chunk_seconds: Option<Duration>,
 
@@ -90,6 +95,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE.json")]
     pub(crate) stats: Option<PathBuf>,
 
+    /// Where a picture of the run is written: one page of HTML with every chunk, attempt and retry.
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
+
     /// Write a tone-coded recording for `--simulate` to this WAV file, and do nothing else.
     #[arg(long, value_name = "FILE.wav", conflicts_with = "audio")]
     pub(crate) write_tones: Option<PathBuf>,
@@ -104,7 +113,27 @@ Exit status:
   0  the whole transcript was written
   1  it failed; one line says what and what to do
   2  wrong usage
-  3  some ranges could not be transcribed: nothing is written unless --allow-gaps; what succeeded is kept";
+  3  some ranges could not be transcribed: nothing is written unless --allow-gaps; what succeeded is kept
+  130  stopped by Ctrl-C";
+
+impl Args {
+    /// What clap cannot tell by itself.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.redis.is_some() || self.database.is_some() {
+            return Err(
+                "--redis and --database are not available yet: leave them out to use the embedded store"
+                    .into(),
+            );
+        }
+        if self.audio.len() > 1 && self.output.is_none() && self.format != Format::Text {
+            return Err("several recordings in this format need --output DIR, a file each".into());
+        }
+        if self.audio.len() > 1 && self.output.as_ref().is_some_and(|output| !output.is_dir()) {
+            return Err("several recordings need an existing folder as --output".into());
+        }
+        Ok(())
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {

@@ -22,6 +22,9 @@ impl Output {
     /// Opens the place of a result, so that a folder that is missing or closed to us is found before any work is done.
     pub(crate) fn open(place: Option<&Path>) -> Result<Self> {
         let Some(place) = place else { return Ok(Self::Stdout) };
+        // A link stays a link: what it leads to is replaced.
+        let resolved = place.canonicalize();
+        let place = resolved.as_deref().unwrap_or(place);
         if place.is_dir() {
             bail!("cannot write {}: it is a folder; name a file in it", place.display());
         }
@@ -29,8 +32,11 @@ impl Output {
             return Ok(Self::Special { place: place.to_owned() });
         }
         let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let unfinished =
-            tempfile::Builder::new().prefix(".transcribe-").tempfile_in(folder).with_context(|| {
+        let unfinished = tempfile::Builder::new()
+            .prefix(".transcribe-")
+            .permissions(as_usual(place))
+            .tempfile_in(folder)
+            .with_context(|| {
                 format!("cannot write to {}: is it there, and may you write to it?", folder.display())
             })?;
         Ok(Self::File { place: place.to_owned(), unfinished })
@@ -52,12 +58,10 @@ impl Output {
                 written.with_context(|| no_room(&place))
             }
             Self::File { place, mut unfinished } => {
-                let hint = || {
-                    format!("cannot write {}: free some space or choose another --output", place.display())
-                };
+                let hint =
+                    || format!("cannot write {}: free some space or choose another place", place.display());
                 unfinished.write_all(text.as_bytes()).with_context(hint)?;
                 unfinished.as_file().sync_all().with_context(hint)?;
-                share(&unfinished).with_context(hint)?;
                 unfinished.persist(&place).map_err(|error| error.error).with_context(hint)?;
                 Ok(())
             }
@@ -66,19 +70,13 @@ impl Output {
 }
 
 fn no_room(place: &Path) -> String {
-    format!("cannot write {}: free some space or choose another --output", place.display())
+    format!("cannot write {}: free some space or choose another place", place.display())
 }
 
-/// A temporary file is closed to others; a result is as open as other new files usually are.
-#[cfg(unix)]
-fn share(file: &NamedTempFile) -> std::io::Result<()> {
+/// The permissions of the file that is replaced, or those of any new file: what the user's mask leaves of rw-rw-rw-.
+fn as_usual(place: &Path) -> std::fs::Permissions {
     use std::os::unix::fs::PermissionsExt;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn share(_: &NamedTempFile) -> std::io::Result<()> {
-    Ok(())
+    std::fs::metadata(place).map_or(std::fs::Permissions::from_mode(0o666), |there| there.permissions())
 }
 
 /// Where the result of each recording goes: one file, or a file each in a folder.

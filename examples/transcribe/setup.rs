@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use wavequill::external::BaseUrl;
 use wavequill::external::testing::{SimulatorHandle, ToneSpeech};
+use wavequill::external::{BaseUrl, PlainHttp};
 use wavequill::testing::speech_api_simulator;
 use wavequill::{CacheUse, Gaps, TranscribeOptions, Wavequill, WavequillBuilder};
 
@@ -15,9 +15,6 @@ use crate::args::{Args, Concurrency};
 
 /// The service that the arguments ask for, and the simulator that it speaks to, if it does.
 pub(crate) async fn service(args: &Args) -> Result<(Wavequill, Option<SimulatorHandle>)> {
-    if args.redis.is_some() || args.database.is_some() {
-        bail!("--redis and --database are not available yet: leave them out to use the embedded store");
-    }
     let simulator = if args.simulate { Some(simulator().await?) } else { None };
     let builder = match &simulator {
         Some(simulator) => {
@@ -44,9 +41,11 @@ pub(crate) async fn service(args: &Args) -> Result<(Wavequill, Option<SimulatorH
 }
 
 fn with_api(args: &Args) -> Result<WavequillBuilder> {
-    let builder = Wavequill::builder().base_url(&args.base_url);
+    let plain_http = if args.allow_plain_http { PlainHttp::Anywhere } else { PlainHttp::Loopback };
+    let builder = Wavequill::builder().base_url(&args.base_url).plain_http(plain_http);
     match std::env::var(&args.api_key_env) {
         Ok(key) if !key.is_empty() => Ok(builder.api_key(key)),
+        _ if args.allow_plain_http => Ok(builder),
         _ if BaseUrl::new(&args.base_url).is_ok_and(|url| url.origin().is_loopback()) => Ok(builder),
         _ => bail!(
             "{} needs a key: set {}, or name another variable with --api-key-env",

@@ -1,6 +1,5 @@
 //! The statistics of a run, as `--stats` writes them.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -48,7 +47,7 @@ impl Stats {
     }
 
     /// Writes all of it as one JSON object.
-    pub(crate) fn write(&self, place: &Path, wall: Duration) -> Result<()> {
+    pub(crate) fn write(&self, place: Output, wall: Duration) -> Result<()> {
         let mut stats = json!({
             "files": self.files,
             "audio_seconds": self.audio.as_secs_f64(),
@@ -62,6 +61,6 @@ impl Stats {
         if let (Some(stats), Value::Object(usage)) = (stats.as_object_mut(), self.usage.clone()) {
             stats.extend(usage);
         }
-        Output::open(Some(place))?.write(&format!("{stats:#}\n"))
+        place.write(&format!("{stats:#}\n"))
     }
 }

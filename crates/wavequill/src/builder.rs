@@ -12,8 +12,8 @@ use wavequill_caching::{
 };
 use wavequill_database::{DieselConnectionPoolManager, SqliteConfig, SqliteLocation, SqlitePool};
 use wavequill_external::{
-    BaseUrl, HttpSpeechApi, HyperSpeechApiConfig, ModelCapabilities, ModelId, RateLimitConfig, SecretString,
-    SpeechApi,
+    BaseUrl, HttpSpeechApi, HyperSpeechApiConfig, ModelCapabilities, ModelId, PlainHttp, RateLimitConfig,
+    SecretString, SpeechApi,
 };
 use wavequill_kernel::{Clock, InvalidValue, SystemClock, Ttl};
 use wavequill_monitoring::{CollectorConfig, MetricsCollector, Monitor, RuleSet, SketchMetricsCollector};
@@ -68,10 +68,11 @@ pub struct WavequillBuilder {
     max_chunk_bytes: Option<u64>,
     max_chunk_duration: Option<Duration>,
     answer_within: Option<Duration>,
+    plain_http: PlainHttp,
     store: Store,
     jobs: JobScope,
     files_at_once: u32,
-    attempts: u16,
+    attempts: Option<u16>,
     keep_for: Duration,
     orchestrator: OrchestratorConfig,
     audit: Option<CoverageRules>,
@@ -93,10 +94,11 @@ impl Default for WavequillBuilder {
             max_chunk_bytes: None,
             max_chunk_duration: None,
             answer_within: None,
+            plain_http: PlainHttp::default(),
             store: Store::default(),
             jobs: JobScope::default(),
             files_at_once: 4,
-            attempts: 12,
+            attempts: None,
             keep_for: Duration::from_secs(7 * 86_400),
             orchestrator: OrchestratorConfig::default(),
             audit: None,
@@ -111,6 +113,14 @@ impl WavequillBuilder {
     #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = Some(url.into());
+        self
+    }
+
+    /// Whether plain `http` may be used for other hosts than this machine, such as a server in the same cluster: audio and key
+    /// can be read by everybody on the way. Default: [`PlainHttp::Loopback`], this machine only.
+    #[must_use]
+    pub fn plain_http(mut self, plain_http: PlainHttp) -> Self {
+        self.plain_http = plain_http;
         self
     }
 
@@ -206,11 +216,12 @@ impl WavequillBuilder {
         self
     }
 
-    /// How often a file's job is attempted before it is given up, at least 1; a chunk's own retries do not count. Between attempts
-    /// the wait doubles from 2 s to at most 15 min, so that 12 outlast an outage of a quarter of an hour. Default: 12.
+    /// How often a file's job is attempted before it is given up, at least 1; a chunk's own retries do not count. Between
+    /// attempts the wait doubles from 2 s to at most 15 min, and who waits for the result waits with it. Default: 1, so that
+    /// who asked hears of a failure at once; 12 with [`JobScope::All`], which outlasts an outage of a quarter of an hour.
     #[must_use]
     pub fn job_attempts(mut self, attempts: u16) -> Self {
-        self.attempts = attempts;
+        self.attempts = Some(attempts);
         self
     }
 
@@ -300,7 +311,10 @@ impl WavequillBuilder {
             monitor,
             options: self.options.clone(),
             fingerprint,
-            attempts: self.attempts,
+            attempts: self.attempts.unwrap_or(match self.jobs {
+                JobScope::Asked => 1,
+                JobScope::All => 12,
+            }),
         });
         let handlers = Handlers::new().with(shared.job_type()?, FileHandler::new(Arc::downgrade(&shared)));
         shared.employ(queue.start_worker(self.worker_config(), handlers).await?);
@@ -326,6 +340,10 @@ impl WavequillBuilder {
         };
         let slowness: Arc<dyn Admission> = Arc::new(SlownessAdmission::new(limit, profile.latency));
         let mut speech = match &self.api {
+            Some(_) if self.requests_per_minute.is_some() => {
+                let expected = "left out with a speech API of your own, which paces itself";
+                return Err(InvalidValue::new("requests_per_minute", "set", expected).into());
+            }
             Some(api) => {
                 let (api, provider) = (Arc::clone(api), "custom".to_owned());
                 Speech { api, provider, admission: slowness, profile: RecognizerProfile::default() }
@@ -355,12 +373,14 @@ impl WavequillBuilder {
         };
         let mut config = HyperSpeechApiConfig::new(BaseUrl::new(url)?);
         config.api.key.clone_from(&self.key);
+        config.api.plain_http = self.plain_http;
         if let Some(within) = self.answer_within {
             config.api = config.api.with_answer_within(within);
         }
         if let Some(bytes) = self.max_chunk_bytes {
-            // What the user allows is what the server takes: the model's row must not refuse it.
-            let row = ModelCapabilities::like_whisper(model.clone());
+            // What the user allows is what the server takes: the model's row must not refuse it. All else in it stays.
+            let row = HttpSpeechApi::over_hyper(config.clone())?.capabilities(model);
+            let row = row.unwrap_or_else(|| ModelCapabilities::like_whisper(model.clone()));
             let max_body_bytes = Some(bytes.saturating_add(FORM_RESERVE_BYTES));
             config.api = config.api.with_models([ModelCapabilities { max_body_bytes, ..row }]);
         }

@@ -18,6 +18,18 @@ pub(crate) struct LiveRun {
     cancelled: watch::Sender<Cancelled>,
 }
 
+/// Ends a run as shut down if nothing else has ended it: its task was aborted, or panicked.
+#[derive(Debug)]
+pub(crate) struct EndGuard(pub(crate) Arc<LiveRun>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        if self.0.outcome().is_none() {
+            self.0.end(Err(WavequillError::ShutDown));
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cancelled {
     No,
@@ -33,20 +45,6 @@ impl LiveRun {
 
     pub(crate) fn progress(&self) -> &ProgressSender {
         &self.progress
-    }
-
-    /// Waits for news: a change of the progress, or `None` at the end.
-    pub(crate) async fn changed(&self) -> Option<Progress> {
-        let mut progress = self.progress.watch();
-        let mut outcome = self.outcome.subscribe();
-        if outcome.borrow().is_some() {
-            return None;
-        }
-        tokio::select! {
-            seen = progress.changed() => seen,
-            // The sender lives in `self`: an error cannot be.
-            _ = outcome.wait_for(Option::is_some) => None,
-        }
     }
 
     pub(crate) fn show(&self, progress: Progress) {

@@ -16,6 +16,10 @@ use crate::live_run::LiveRun;
 use crate::wiring::transcript_store::CachedTranscripts;
 use crate::{CacheUse, Gaps, TranscribeOptions, TranscriptCacheService, WavequillError};
 
+/// How this version joins chunks, in keys. Both are raised whenever the same chunks would give other words or times.
+const PLAIN: u32 = 1;
+const AUDITED: u32 = 2;
+
 /// Files are hashed in pieces of 1 MiB.
 const HASH_BLOCK_BYTES: usize = 1 << 20;
 
@@ -63,7 +67,9 @@ impl ParallelProcessingService {
     pub fn new(parts: ProcessingParts) -> Self {
         let Keeping { cache, addresser, ttl, .. } = &parts.keeping;
         let transcripts = TranscriptCacheService::new(Arc::clone(cache), Arc::clone(addresser), *ttl);
-        Self { parts, transcripts }
+        // An audited transcript is another one than one that nobody audited.
+        let way = if parts.audit.is_some() { AUDITED } else { PLAIN };
+        Self { parts, transcripts: transcripts.with_post_processing(way) }
     }
 
     /// The whole transcripts that are kept.
@@ -79,6 +85,21 @@ impl ParallelProcessingService {
         Ok(self.transcripts.key(content, &self.request(options)?))
     }
 
+    /// Transcribes one recording, without a job.
+    ///
+    /// # Errors
+    /// As [`Transcription::result`](crate::Transcription::result).
+    ///
+    /// # Cancellation
+    /// Dropping the future drops the requests in flight; what was heard until then is kept.
+    pub async fn transcribe(
+        &self,
+        source: Arc<dyn AudioSource>,
+        options: &TranscribeOptions,
+    ) -> Result<Arc<Transcript>, WavequillError> {
+        self.process(source, options, &LiveRun::new()).await
+    }
+
     /// Transcribes one recording, and shows in `run` how far it is. Ends early, with
     /// [`WavequillError::Cancelled`], if the run is cancelled.
     ///
@@ -91,7 +112,7 @@ impl ParallelProcessingService {
         run: &LiveRun,
     ) -> Result<Arc<Transcript>, WavequillError> {
         let transcript = match options.cache {
-            CacheUse::Bypass => Arc::new(self.transcribe(source, options, run).await?),
+            CacheUse::Bypass => Arc::new(self.hear(source, options, run).await?),
             CacheUse::Full => {
                 let content = self.hash(Arc::clone(&source)).await?;
                 let key = self.key(content, options)?;
@@ -117,14 +138,14 @@ impl ParallelProcessingService {
             (known.reused, known.costs) = (known.duration(), RunCosts::default());
             return Ok(Arc::new(known));
         }
-        let transcript = self.transcribe(source, options, run).await?;
+        let transcript = self.hear(source, options, run).await?;
         if transcript.is_complete() {
             self.transcripts.cache_transcript(key, &transcript, None).await?;
         }
         Ok(Arc::new(transcript))
     }
 
-    async fn transcribe(
+    async fn hear(
         &self,
         source: Arc<dyn AudioSource>,
         options: &TranscribeOptions,
@@ -146,7 +167,7 @@ impl ParallelProcessingService {
         run: &LiveRun,
     ) -> Result<RunReport, WavequillError> {
         let ProcessingParts { planner, orchestrator, recognizer, audit, keeping, .. } = &self.parts;
-        let mut tasks = TaskSource::of_plan(plan);
+        let mut tasks = TaskSource::of_plan(plan).named(file.name());
         if options.cache == CacheUse::Full {
             let request = Arc::new(self.request(options)?);
             let Keeping { cache, addresser, ttl, .. } = keeping;

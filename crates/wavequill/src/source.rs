@@ -9,8 +9,9 @@ use wavequill_processing::{AudioSource, MemoryAudioSource};
 
 /// Where a recording comes from.
 ///
-/// A file is a job: it is finished whatever dies. What is in memory, or read by the embedder's own [`AudioSource`], is
-/// transcribed in this process; its finished chunks are kept all the same.
+/// A file is a job: it is finished whatever dies, and the same file is one job. What is in memory, or read by the
+/// embedder's own [`AudioSource`], is transcribed in this process; its finished chunks are kept all the same, but two
+/// that are asked for at the same time are both sent.
 #[derive(Clone)]
 pub enum Source {
     /// A file.

@@ -1,8 +1,6 @@
 //! Whole transcripts, kept under the recording's content and everything that was asked. It knows no audio format.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use wavequill_caching::{
     Cache, CacheKey, CachePut, ContentAddresser, MissCost, Owner, RequestSpec, TranscriptKeySpec,
@@ -24,12 +22,20 @@ pub struct TranscriptCacheService {
     cache: Arc<dyn Cache>,
     addresser: Arc<dyn ContentAddresser>,
     ttl: Ttl,
+    post_processing: u32,
 }
 
 impl TranscriptCacheService {
     /// Keeps transcripts in `cache` for `ttl`.
     pub fn new(cache: Arc<dyn Cache>, addresser: Arc<dyn ContentAddresser>, ttl: Ttl) -> Self {
-        Self { cache, addresser, ttl }
+        Self { cache, addresser, ttl, post_processing: POST_PROCESSING }
+    }
+
+    /// Keeps apart what is made of the same chunks in another way, by a number above 1.
+    #[must_use]
+    pub fn with_post_processing(mut self, way: u32) -> Self {
+        self.post_processing = way;
+        self
     }
 
     /// The key of a recording's transcript: its raw bytes, and what was asked.
@@ -39,7 +45,7 @@ impl TranscriptCacheService {
             request,
             // Whatever the cuts, the words are those of the recording.
             plan_fingerprint: None,
-            post_processing: Some(POST_PROCESSING),
+            post_processing: Some(self.post_processing),
         })
     }
 
@@ -81,33 +87,5 @@ impl TranscriptCacheService {
         }
         self.cache.put(put).await?;
         Ok(())
-    }
-
-    /// The kept transcript, or the one that `transcribe` makes, which is then kept.
-    ///
-    /// # Errors
-    /// What `transcribe` fails with, or [`WavequillError::Cache`].
-    pub async fn get_or_transcribe<F>(
-        &self,
-        key: &CacheKey,
-        owner: Option<Owner>,
-        transcribe: F,
-    ) -> Result<Arc<Transcript>, WavequillError>
-    where
-        F: Future<Output = Result<Transcript, WavequillError>> + Send,
-    {
-        if let Some(known) = self.get_transcript(key).await? {
-            return Ok(known);
-        }
-        let transcript = transcribe.await?;
-        if transcript.is_complete() {
-            self.cache_transcript(key, &transcript, owner).await?;
-        }
-        Ok(Arc::new(transcript))
-    }
-
-    /// How long transcripts are kept.
-    pub fn ttl(&self) -> Duration {
-        self.ttl.as_duration()
     }
 }

@@ -4,7 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use wavequill_processing::{Progress, Transcript};
+use wavequill_processing::{Progress, ProgressWatch, Transcript};
 use wavequill_queue::JobId;
 
 use crate::WavequillError;
@@ -19,6 +19,7 @@ pub struct Transcription {
     shared: Arc<Shared>,
     work: Work,
     run: Arc<LiveRun>,
+    watch: ProgressWatch,
 }
 
 /// What the handle stands for.
@@ -32,7 +33,8 @@ pub(crate) enum Work {
 
 impl Transcription {
     pub(crate) fn new(shared: Arc<Shared>, work: Work, run: Arc<LiveRun>) -> Self {
-        Self { shared, work, run }
+        let watch = run.progress().watch();
+        Self { shared, work, run, watch }
     }
 
     /// The stored job; `None` for a recording that is not a file.
@@ -48,12 +50,24 @@ impl Transcription {
         self.run.progress().latest()
     }
 
-    /// Waits until there is news, and says how far it is then; `None` once it has ended.
+    /// Waits until there is news, and says how far it is then; `None` once it has ended. While a job runs in another process,
+    /// its end is the only news.
     ///
     /// # Cancellation
     /// Safe: no news is lost, the latest counts.
     pub async fn changed(&mut self) -> Option<Progress> {
-        self.run.changed().await
+        let ended = async {
+            match self.work {
+                // What keeps the end from being seen is told by `result`.
+                Work::Job(job) => drop(self.shared.queue().wait(job).await),
+                Work::Here => drop(self.run.ended().await),
+            }
+        };
+        tokio::select! {
+            biased;
+            () = ended => None,
+            seen = self.watch.changed() => seen,
+        }
     }
 
     /// Waits until it has ended, well or badly; [`result`](Self::result) then says how at once.
@@ -68,7 +82,7 @@ impl Transcription {
         }
     }
 
-    /// Ends it: nothing more is sent, requests in flight are dropped. What was heard is kept; to transcribe the same file
+    /// Ends it for every handle of the same job: nothing more is sent, requests in flight are dropped. What was heard is kept; to transcribe the same file
     /// again goes on where this was.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use wavequill_queue::{
 };
 
 use crate::builder::WavequillBuilder;
-use crate::live_run::{LiveRun, Outcome};
+use crate::live_run::{EndGuard, LiveRun, Outcome};
 use crate::transcription::Work;
 use crate::wiring::job::{FileJob, open};
 use crate::{ParallelProcessingService, Source, TranscribeOptions, Transcription, Usage, WavequillError};
@@ -78,8 +78,10 @@ impl Wavequill {
         Self { shared }
     }
 
-    /// Accepts a recording with the service's own options. Once this returns, a file is a stored job: it is transcribed,
-    /// whatever dies.
+    /// Accepts a recording with the service's own options. Once this returns, a file is a stored job: with a store folder it
+    /// survives this process, and goes on when the file is asked for again, or at once in a service of [`JobScope::All`].
+    ///
+    /// [`JobScope::All`]: crate::JobScope::All
     ///
     /// The same file with the same options is the same job: who asks again gets another handle of it.
     ///
@@ -100,7 +102,7 @@ impl Wavequill {
     ) -> Result<Transcription, WavequillError> {
         match source.into() {
             Source::File(file) => self.accept(file, options).await,
-            Source::Audio(source) => Ok(self.run_here(source, options)),
+            Source::Audio(source) => self.run_here(source, options),
         }
     }
 
@@ -111,35 +113,39 @@ impl Wavequill {
     ) -> Result<Transcription, WavequillError> {
         // What cannot be opened is refused now, not by a job that nobody may wait for.
         let source = open(file.clone()).await?;
+        self.shared.check_open()?;
         let file = std::path::absolute(&file).unwrap_or(file);
         let job = self.shared.new_job(&FileJob { file, options }, source.len())?;
         let enqueued = self.shared.parts.queue.enqueue(job).await?;
         let (Enqueued::Created(id) | Enqueued::Existing(id)) = enqueued;
         let run = self.shared.run_of(id);
-        match &*self.shared.worker.lock() {
-            Some(worker) => worker.take_on(id),
-            None => return Err(WavequillError::ShutDown),
-        }
+        // Shut down since: the job is stored, and goes on at the next start.
+        self.shared.worker.lock().as_ref().ok_or(WavequillError::ShutDown)?.take_on(id);
         Ok(Transcription::new(Arc::clone(&self.shared), Work::Job(id), run))
     }
 
-    fn run_here(&self, source: Arc<dyn AudioSource>, options: TranscribeOptions) -> Transcription {
+    fn run_here(
+        &self,
+        source: Arc<dyn AudioSource>,
+        options: TranscribeOptions,
+    ) -> Result<Transcription, WavequillError> {
+        self.shared.check_open()?;
         let run = LiveRun::new();
         let (service, places) = (self.shared.parts.service.clone(), Arc::clone(&self.shared.here_places));
         let mut here = self.shared.here.lock();
         // Runs that have ended leave the set.
         while here.try_join_next().is_some() {}
-        let live = Arc::clone(&run);
+        let live = EndGuard(Arc::clone(&run));
         here.spawn(async move {
             let _place = places.acquire().await;
             let outcome = tokio::select! {
-                outcome = service.process(source, &options, &live) => outcome,
-                () = live.cancelled() => Err(WavequillError::Cancelled),
+                outcome = service.process(source, &options, &live.0) => outcome,
+                () = live.0.cancelled() => Err(WavequillError::Cancelled),
             };
-            live.end(outcome);
+            live.0.end(outcome);
         });
         drop(here);
-        Transcription::new(Arc::clone(&self.shared), Work::Here, run)
+        Ok(Transcription::new(Arc::clone(&self.shared), Work::Here, run))
     }
 
     /// What was done since the service was built.
@@ -193,6 +199,10 @@ impl Shared {
         *self.worker.lock() = Some(worker);
     }
 
+    fn check_open(&self) -> Result<(), WavequillError> {
+        if self.worker.lock().is_some() { Ok(()) } else { Err(WavequillError::ShutDown) }
+    }
+
     pub(crate) fn service(&self) -> &ParallelProcessingService {
         &self.parts.service
     }
@@ -228,7 +238,12 @@ impl Shared {
 
     /// Waits until the job has ended, wherever it ran.
     pub(crate) async fn end_of(&self, job: JobId, run: &LiveRun) -> Outcome {
-        let end = self.parts.queue.wait(job).await?;
+        let end = match self.parts.queue.wait(job).await {
+            Ok(end) => end,
+            // The store was closed under those who wait.
+            Err(_) if self.check_open().is_err() => return Err(WavequillError::ShutDown),
+            Err(error) => return Err(error.into()),
+        };
         match (end, run.outcome()) {
             (JobEnd::Completed { .. }, Some(Ok(transcript))) => Ok(transcript),
             (JobEnd::Completed { .. }, _) => self.found(job, run).await,

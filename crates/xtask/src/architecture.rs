@@ -10,6 +10,8 @@ use anyhow::{Result, bail};
 use rules::check;
 use workspace::Workspace;
 
+pub(crate) use workspace::metadata;
+
 /// Checks this workspace.
 pub(crate) fn run() -> Result<()> {
     let violations = check(&Workspace::read(&crate::root()?)?);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::children::StopAtEnd;
-use crate::whisper::{self, Whisper};
+use crate::whisper::{self, NoPython, Whisper};
 use crate::word_error_rate::word_error_rate;
 use crate::{root, target_dir};
 
@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<()> {
     let transcribe = Transcribe::build(&folder)?;
     match whisper::start(&target_dir()?.join("whisper"), &root()?.join("examples/whisper/requirements.txt")) {
         Ok(server) => with_whisper(&transcribe, &server),
-        Err(error) if std::env::var_os("CI").is_some() => Err(error),
+        Err(error) if std::env::var_os("CI").is_some() || !error.is::<NoPython>() => Err(error),
         Err(error) => {
             println!("No local Whisper server: {error:#}.");
             println!("The same job with the built-in simulator and tone-coded audio instead.\n");
@@ -122,7 +122,8 @@ impl Transcribe {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.stdin(Stdio::null());
+        // A key of the user's is no business of a server that this demo starts.
+        command.stdin(Stdio::null()).env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL");
         command
     }
 

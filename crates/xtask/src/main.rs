@@ -61,7 +61,9 @@ fn root() -> Result<PathBuf> {
     root.ancestors().nth(2).map(PathBuf::from).context("this package is not in `crates/`")
 }
 
-/// Where cargo builds.
+/// Where cargo builds, whatever its configuration says.
 fn target_dir() -> Result<PathBuf> {
-    Ok(std::env::var_os("CARGO_TARGET_DIR").map_or(root()?.join("target"), PathBuf::from))
+    let metadata = architecture::metadata(&root()?)?;
+    let folder = metadata.get("target_directory").and_then(serde_json::Value::as_str);
+    folder.map(PathBuf::from).context("cargo metadata names no target directory")
 }

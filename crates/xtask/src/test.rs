@@ -24,8 +24,10 @@ const CHROMIUM: Program = Program {
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let started = Instant::now();
     // Outputs are read by those who will read them: a browser, and Prometheus's own checker.
-    for program in [PROMTOOL, CHROMIUM] {
-        find_or_install(program, &[])?;
+    if args.is_empty() || args.iter().any(|arg| arg == "wavequill-monitoring") {
+        for program in [PROMTOOL, CHROMIUM] {
+            find_or_install(program, &[])?;
+        }
     }
     let folder =
         tempfile::Builder::new().prefix("wavequill-test-").tempdir().context("no temporary folder")?;

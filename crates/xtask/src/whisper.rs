@@ -20,6 +20,18 @@ pub(crate) struct Whisper {
     pub(crate) model: String,
 }
 
+/// There is no Python that could run the server: the one reason to do without it.
+#[derive(Debug)]
+pub(crate) struct NoPython(String);
+
+impl std::fmt::Display for NoPython {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoPython {}
+
 /// Sets the server up in `folder` if it is not there yet, and starts it.
 ///
 /// # Errors
@@ -98,14 +110,14 @@ fn create_environment(environment: &Path) -> Result<()> {
     if install::can_apt() {
         install::apt_install(&["python3-venv"]);
     }
-    let python = python.or_else(|| find("python3", &[])).with_context(|| format!("no python3: {hint}"))?;
+    let Some(python) = python.or_else(|| find("python3", &[])) else {
+        return Err(NoPython(format!("no python3: {hint}")).into());
+    };
     check_version(&python)?;
     let output = create(&python).context("cannot run python3")?;
     if !output.status.success() {
-        bail!(
-            "python3 made no virtual environment: {hint}\n{}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(NoPython(format!("python3 made no virtual environment: {hint}\n{said}")).into());
     }
     Ok(())
 }
@@ -118,10 +130,9 @@ fn check_version(python: &Path) -> Result<()> {
         .status()
         .context("cannot run python3")?;
     if status.success() {
-        Ok(())
-    } else {
-        bail!("python3 is older than 3.11, which the Whisper server needs")
+        return Ok(());
     }
+    Err(NoPython("python3 is older than 3.11, which the Whisper server needs".into()).into())
 }
 
 /// The Whisper tiny.en model that a package carries.
@@ -131,6 +142,9 @@ fn bundled_model(environment: &Path) -> Result<PathBuf> {
         .args(["-c", code])
         .output()
         .context("cannot run python")?;
+    if !output.status.success() {
+        bail!("the package with the model cannot be loaded: delete {} and try again", environment.display());
+    }
     let folder = String::from_utf8(output.stdout).context("not a path")?;
     Ok(Path::new(folder.trim()).join("model"))
 }

@@ -115,3 +115,17 @@ async fn the_shortest_program_prints_the_words() {
     assert_eq!(ran.stdout, wanted, "{}", ran.stderr);
     assert!(stage.path("wavequill-data/wavequill.sqlite3").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_picture_of_a_run_has_a_bar_for_each_chunk() {
+    let stage = Stage::new().await;
+    let audio = stage.tones("tones.wav", &speech(200));
+    let page = stage.path("run.html");
+    let ran = stage.run(&audio, &["--max-chunk-seconds", "50", "--report", page.to_str().unwrap()]).await;
+    assert!(ran.status.success(), "{}", ran.stderr);
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.starts_with("<!doctype html>") && html.contains("tones.wav"));
+    let data = html.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
+    let runs: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(runs[0]["chunks"].as_array().unwrap().len() as u64, stage.server.report().requests);
+}

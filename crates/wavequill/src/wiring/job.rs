@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use wavequill_processing::{AudioSource, FileAudioSource, ProcessingError};
 use wavequill_queue::{JobContext, JobFailure, JobHandler, StopReason};
 
-use crate::live_run::LiveRun;
+use crate::live_run::{LiveRun, Outcome};
 use crate::wavequill::Shared;
-use crate::{TranscribeOptions, WavequillError};
+use crate::{ParallelProcessingService, TranscribeOptions, WavequillError};
 
 /// What a job of transcription is stored as.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,13 +44,14 @@ impl JobHandler<FileJob> for FileHandler {
     type Output = FileDone;
 
     async fn run(&self, job: FileJob, context: JobContext) -> Result<FileDone, JobFailure> {
-        let Some(shared) = self.shared.upgrade() else {
-            return Err(JobFailure::of(&WavequillError::ShutDown));
+        // The service must be free to go while its job runs: the worker, and so this future, goes with it.
+        let (service, run) = match self.shared.upgrade() {
+            Some(shared) => (shared.service().clone(), shared.run_of(context.id())),
+            None => return Err(JobFailure::of(&WavequillError::ShutDown)),
         };
-        let run = shared.run_of(context.id());
         run.begin();
         let outcome = tokio::select! {
-            outcome = transcribe(&shared, &job, &run) => outcome,
+            outcome = transcribe(&service, &job, &run) => outcome,
             reason = context.cancelled() => Err(match reason {
                 StopReason::Cancelled => WavequillError::Cancelled,
                 // The job runs again, here or elsewhere.
@@ -71,9 +72,9 @@ impl JobHandler<FileJob> for FileHandler {
     }
 }
 
-async fn transcribe(shared: &Shared, job: &FileJob, run: &LiveRun) -> crate::live_run::Outcome {
+async fn transcribe(service: &ParallelProcessingService, job: &FileJob, run: &LiveRun) -> Outcome {
     let source = open(job.file.clone()).await?;
-    shared.service().process(source, &job.options, run).await
+    service.process(source, &job.options, run).await
 }
 
 /// Opening a file may block, on a network drive for long.

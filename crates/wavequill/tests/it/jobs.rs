@@ -78,3 +78,29 @@ async fn a_file_that_is_not_there_is_refused_at_once_and_leaves_no_job() {
     assert!(error.to_string().contains("no/such/file.mp3"), "{error}");
     assert!(wavequill.queue().stats().await.unwrap().kinds.iter().all(|kind| kind.ready + kind.running == 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_tells_its_progress_and_its_end_also_to_who_looks_late() {
+    let server = speech_api_simulator().start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let audio = folder.path().join("tones.wav");
+    std::fs::write(&audio, wav(&speech(30))).unwrap();
+    let wavequill =
+        Wavequill::builder().base_url(server.base_url()).store(folder.path()).build().await.unwrap();
+    let mut transcription = wavequill.transcribe(audio.as_path()).await.unwrap();
+    transcription.ended().await;
+    while transcription.changed().await.is_some() {}
+    assert_eq!(transcription.progress().fraction(), 1.0);
+    transcription.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_fails_the_first_attempt_for_who_asked() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let audio = folder.path().join("tones.wav");
+    std::fs::write(&audio, wav(&speech(5))).unwrap();
+    let wavequill = Wavequill::builder().base_url(format!("http://{closed}/v1")).build().await.unwrap();
+    let error = wavequill.transcribe(audio).await.unwrap().await.unwrap_err();
+    assert!(matches!(&error, WavequillError::Processing { .. }), "{error}");
+}

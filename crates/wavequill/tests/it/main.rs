@@ -1,5 +1,5 @@
 //! The facade as an embedder meets it: every context together, against a simulated speech API.
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "tests: a failure is a panic that says where")]
+#![expect(clippy::unwrap_used, reason = "tests: a failure is a panic that says where")]
 
 mod jobs;
 mod metrics;

@@ -121,3 +121,29 @@ async fn settings_that_will_not_do_are_refused_with_their_names() {
         assert!(text.contains(name), "{name}: {text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_recording_in_memory_is_told_of_the_shutdown() {
+    let latency = Latency::new(Duration::from_secs(3_600), Duration::ZERO);
+    let server = speech_api_simulator().with_latency(latency).start().await.unwrap();
+    let wavequill = Wavequill::builder().base_url(server.base_url()).build().await.unwrap();
+    let waiting = wavequill.transcribe(tones(20)).await.unwrap();
+    wavequill.clone().shutdown(Duration::ZERO).await;
+    assert!(matches!(waiting.await.unwrap_err(), WavequillError::ShutDown));
+    assert!(matches!(wavequill.transcribe(tones(20)).await.unwrap_err(), WavequillError::ShutDown));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_without_times_is_not_asked_for_them_also_with_a_limit_of_bytes_of_ones_own() {
+    let server = speech_api_simulator().start().await.unwrap();
+    let wavequill = Wavequill::builder()
+        .base_url(server.base_url())
+        .model("gpt-4o-transcribe")
+        .max_chunk_bytes(2_000_000)
+        .build()
+        .await
+        .unwrap();
+    let transcript = wavequill.transcribe(tones(30)).await.unwrap().await.unwrap();
+    assert_eq!(ToneScore::of_text(speech(30).truth(), &transcript.text).lost, 0);
+    assert!(transcript.is_estimated(), "its times are spread, and say so");
+}

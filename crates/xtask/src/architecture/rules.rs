@@ -162,6 +162,7 @@ fn check_drivers(file: &SourceFile, found: &mut Vec<String>) {
     if !CONTEXTS.contains(&file.context.as_str()) || is_test_kit(file) {
         return;
     }
+    check_database(file, found);
     let is_hatch = file.context == HATCH.0 && file.path.starts_with(HATCH.1);
     for (number, line) in file.text.lines().enumerate() {
         let code = line.split("//").next().unwrap_or_default();
@@ -181,6 +182,17 @@ fn check_drivers(file: &SourceFile, found: &mut Vec<String>) {
                 number + 1
             ));
         }
+    }
+}
+
+/// The one edge between contexts may be used by adapters only.
+fn check_database(file: &SourceFile, found: &mut Vec<String>) {
+    let uses = |line: &str| names_crate(line.split("//").next().unwrap_or_default(), "wavequill_database");
+    if file.context != "database"
+        && !is_adapter(file)
+        && file.text.lines().take(lines_before_tests(file)).any(uses)
+    {
+        found.push(format!("{}/{}: `database` outside `adapters/`", file.context, file.path));
     }
 }
 
@@ -337,6 +349,14 @@ mod tests {
         };
         assert_eq!(plant(public), ["caching/adapters/planted.rs:1: the driver fred in a public item"]);
         assert_eq!(plant("pub(crate) fn client(&self) -> fred::Client {\n").len(), 0);
+    }
+
+    #[test]
+    fn the_database_outside_adapters_is_found() {
+        let text = "use wavequill_database::SqlitePool;\n";
+        let plant = |path: &str| found_after(|workspace| workspace.files.push(file("queue", path, text)));
+        assert_eq!(plant("planted.rs"), ["queue/planted.rs: `database` outside `adapters/`"]);
+        assert_eq!(plant("adapters/planted.rs").len(), 0);
     }
 
     #[test]

@@ -70,6 +70,11 @@ fn collect(source: &Path, folder: &Path, context: &str, files: &mut Vec<SourceFi
 }
 
 fn packages(root: &Path) -> Result<Vec<Package>> {
+    list(&metadata(root)?, "packages").iter().map(package).collect()
+}
+
+/// What cargo says of the workspace at `root`, without its dependencies.
+pub(crate) fn metadata(root: &Path) -> Result<Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
@@ -79,8 +84,7 @@ fn packages(root: &Path) -> Result<Vec<Package>> {
     if !output.status.success() {
         bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata gave no JSON")?;
-    list(&metadata, "packages").iter().map(package).collect()
+    serde_json::from_slice(&output.stdout).context("cargo metadata gave no JSON")
 }
 
 fn package(value: &Value) -> Result<Package> {
