@@ -25,6 +25,9 @@ use crate::{
 /// How many ends may wait to be stored before handlers have to wait too.
 const MAX_UNSETTLED: usize = 10_000;
 
+/// How often a worker that shuts down looks for jobs that a late claim has begun.
+const LATE_CLAIM: Duration = Duration::from_millis(50);
+
 /// How long a shutdown tries to store the last ends, and to close the session.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -147,8 +150,11 @@ impl Worker {
         self.shared.phase.send_replace(Phase::Draining);
         if timeout(grace, self.fetching.join_next()).await.is_err() {
             report.interrupted = self.shared.stop_all(StopReason::Shutdown);
-            // Handlers that do not stop are dropped after their grace.
-            self.fetching.join_next().await;
+            // Handlers that do not stop are dropped after their grace. A claim that was under way may still begin a job, which
+            // nobody has told yet.
+            while timeout(LATE_CLAIM, self.fetching.join_next()).await.is_err() {
+                report.interrupted = report.interrupted.max(self.shared.stop_all(StopReason::Shutdown));
+            }
         }
         if timeout(LAST_WORDS, self.settling.join_next()).await.is_err() {
             self.settling.abort_all();
