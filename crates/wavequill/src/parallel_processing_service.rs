@@ -13,12 +13,9 @@ use wavequill_processing::{
 };
 
 use crate::live_run::LiveRun;
+use crate::transcript_cache_service::AUDITED;
 use crate::wiring::transcript_store::CachedTranscripts;
 use crate::{CacheUse, Gaps, TranscribeOptions, TranscriptCacheService, WavequillError};
-
-/// How this version joins chunks, in keys. Both are raised whenever the same chunks would give other words or times.
-const PLAIN: u32 = 1;
-const AUDITED: u32 = 2;
 
 /// Files are hashed in pieces of 1 MiB.
 const HASH_BLOCK_BYTES: usize = 1 << 20;
@@ -67,9 +64,11 @@ impl ParallelProcessingService {
     pub fn new(parts: ProcessingParts) -> Self {
         let Keeping { cache, addresser, ttl, .. } = &parts.keeping;
         let transcripts = TranscriptCacheService::new(Arc::clone(cache), Arc::clone(addresser), *ttl);
-        // An audited transcript is another one than one that nobody audited.
-        let way = if parts.audit.is_some() { AUDITED } else { PLAIN };
-        Self { parts, transcripts: transcripts.with_post_processing(way) }
+        let transcripts = match parts.audit {
+            Some(_) => transcripts.with_post_processing(AUDITED),
+            None => transcripts,
+        };
+        Self { parts, transcripts }
     }
 
     /// The whole transcripts that are kept.

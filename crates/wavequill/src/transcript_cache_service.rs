@@ -10,8 +10,10 @@ use wavequill_processing::Transcript;
 
 use crate::WavequillError;
 
-/// How this version joins chunks. Raised whenever the same chunks would give other words or times.
-const POST_PROCESSING: u32 = 1;
+/// How this version joins chunks. Both are raised whenever the same chunks would give other words or times.
+const PLAIN: u32 = 1;
+/// An audited transcript is another one than one that nobody audited.
+pub(crate) const AUDITED: u32 = 2;
 
 /// The schema of the stored [`Transcript`].
 const SCHEMA: u16 = 1;
@@ -28,7 +30,7 @@ pub struct TranscriptCacheService {
 impl TranscriptCacheService {
     /// Keeps transcripts in `cache` for `ttl`.
     pub fn new(cache: Arc<dyn Cache>, addresser: Arc<dyn ContentAddresser>, ttl: Ttl) -> Self {
-        Self { cache, addresser, ttl, post_processing: POST_PROCESSING }
+        Self { cache, addresser, ttl, post_processing: PLAIN }
     }
 
     /// Keeps apart what is made of the same chunks in another way, by a number above 1.
