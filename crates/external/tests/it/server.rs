@@ -22,6 +22,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    /// `HTTP/1.1` or `HTTP/2`.
+    pub(crate) version: &'static str,
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
@@ -199,7 +201,7 @@ async fn read_http1(tcp: &mut impl Wire, buffer: &mut Vec<u8>) -> Option<Seen> {
             return None;
         }
     }
-    Some(Seen { head, body: buffer.drain(..length).collect() })
+    Some(Seen { version: "HTTP/1.1", head, body: buffer.drain(..length).collect() })
 }
 
 /// What an HTTP/2 server does.
@@ -278,7 +280,7 @@ async fn answer(
         // Cut off: not a whole request.
         return;
     }
-    seen.lock().push(Seen { head: format!("{:?}", head.headers), body: all });
+    seen.lock().push(Seen { version: "HTTP/2", head: format!("{:?}", head.headers), body: all });
     arrived.notify_one();
     if hang {
         std::future::pending::<()>().await;
