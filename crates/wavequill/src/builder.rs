@@ -1,16 +1,11 @@
 //! Puts a service together: what is not said has a default, what is wrong is refused before anything starts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use wavequill_caching::adapters::SqliteCacheStore;
-use wavequill_caching::ports::CachePorts;
-use wavequill_caching::{
-    CacheConfig, ContentAddresser, MultiLevelCache, RequestSpec, Sha256ContentAddresser,
-};
-use wavequill_database::{DieselConnectionPoolManager, SqliteConfig, SqliteLocation, SqlitePool};
+use wavequill_caching::{ContentAddresser, RequestSpec, Sha256ContentAddresser};
 use wavequill_external::{
     BaseUrl, HttpSpeechApi, HyperSpeechApiConfig, ModelCapabilities, ModelId, PlainHttp, RateLimitConfig,
     SecretString, SpeechApi,
@@ -22,26 +17,16 @@ use wavequill_processing::{
     ParallelOrchestrator, RecognizerProfile, RequestQuota, SeamTimestampAdjuster, SlownessAdmission,
     TranscriptAssembler,
 };
-use wavequill_queue::adapters::SqliteJobStore;
-use wavequill_queue::{Handlers, JobQueue, Policies, Selection, StoreConfig, WorkerConfig};
+use wavequill_queue::{Handlers, Selection, WorkerConfig};
 
 use crate::parallel_processing_service::{Keeping, ParallelProcessingService, ProcessingParts};
 use crate::recorded::recorded;
+use crate::store::OpenStore;
 use crate::wavequill::{Parts, Shared};
 use crate::wiring::admission::QuotaAdmission;
 use crate::wiring::job::FileHandler;
 use crate::wiring::recognizer::{ApiRecognizer, FORM_RESERVE_BYTES, apply_capabilities};
-use crate::{TranscribeOptions, Wavequill, WavequillError};
-
-/// Where jobs and answers are kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Store {
-    /// In memory: nothing outlives the process.
-    #[default]
-    Memory,
-    /// In this folder, in one SQLite file. It is made if it is missing. Several processes may share it.
-    Folder(PathBuf),
-}
+use crate::{Store, TranscribeOptions, Wavequill, WavequillError};
 
 /// Which stored jobs a service runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -284,10 +269,7 @@ impl WavequillBuilder {
             ParallelOrchestrator::new(self.orchestrator.clone(), Arc::clone(&speech.admission))?;
         let recognizer = ApiRecognizer::new(Arc::clone(&speech.api), model, speech.profile);
 
-        let manager = self.open_pool().await?;
-        let pool = manager.pool();
-        let cache = self.cache(&pool).await?;
-        let queue = self.queue(pool).await?;
+        let OpenStore { pool, cache, queue, journals } = self.store.open(&self.clock, ttl).await?;
         let addresser: Arc<dyn ContentAddresser> = Arc::new(Sha256ContentAddresser::new());
         let request = RequestSpec::new(speech.provider, self.model.clone())
             .with_response_format("verbose_json")
@@ -300,13 +282,14 @@ impl WavequillBuilder {
             audit: self.audit,
             recognizer: Arc::new(recognizer),
             concurrency,
-            keeping: Keeping { cache: Arc::new(cache), addresser, request, ttl },
+            keeping: Keeping { cache: Arc::new(cache.clone()), addresser, request, ttl, journals },
         });
         let monitor = Monitor::builder(Arc::clone(&collector)).with_rules(self.rules.clone()).start().await?;
         let shared = Shared::new(Parts {
             service,
             queue: queue.clone(),
-            pool: Arc::new(manager),
+            pool: Arc::new(pool),
+            cache,
             collector,
             monitor,
             options: self.options.clone(),
@@ -399,29 +382,6 @@ impl WavequillBuilder {
         })
     }
 
-    async fn open_pool(&self) -> Result<DieselConnectionPoolManager<SqlitePool>, WavequillError> {
-        let location = match &self.store {
-            Store::Memory => SqliteLocation::Memory,
-            Store::Folder(folder) => {
-                make_folder(folder)?;
-                SqliteLocation::File(folder.join("wavequill.sqlite3"))
-            }
-        };
-        Ok(DieselConnectionPoolManager::open_sqlite(SqliteConfig::new(location)).await?)
-    }
-
-    async fn cache(&self, pool: &SqlitePool) -> Result<MultiLevelCache, WavequillError> {
-        let store = SqliteCacheStore::open(pool.clone()).await?.with_clock(Arc::clone(&self.clock));
-        let ports = CachePorts::on(Arc::new(store));
-        Ok(MultiLevelCache::with_clock(CacheConfig::default(), ports, Arc::clone(&self.clock))?)
-    }
-
-    async fn queue(&self, pool: SqlitePool) -> Result<JobQueue, WavequillError> {
-        let policies = Policies::default().with_clock(Arc::clone(&self.clock));
-        let store = SqliteJobStore::open(pool, StoreConfig::default(), policies.clone()).await?;
-        Ok(JobQueue::new(Arc::new(store), policies))
-    }
-
     fn worker_config(&self) -> WorkerConfig {
         let selection = match self.jobs {
             JobScope::Asked => Selection::Named,
@@ -455,11 +415,4 @@ struct Speech {
     provider: String,
     admission: Arc<dyn Admission>,
     profile: RecognizerProfile,
-}
-
-fn make_folder(folder: &Path) -> Result<(), WavequillError> {
-    std::fs::create_dir_all(folder).map_err(|source| WavequillError::Store {
-        path: folder.display().to_string(),
-        source: Arc::new(source),
-    })
 }

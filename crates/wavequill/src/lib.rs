@@ -7,6 +7,7 @@ mod options;
 mod parallel_processing_service;
 mod recorded;
 mod source;
+mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transcript_cache_service;
@@ -23,12 +24,13 @@ pub use wavequill_monitoring as monitoring;
 pub use wavequill_processing as processing;
 pub use wavequill_queue as queue;
 
-pub use builder::{JobScope, Store, WavequillBuilder};
+pub use builder::{JobScope, WavequillBuilder};
 pub use error::WavequillError;
 pub use options::{CacheUse, Gaps, TranscribeOptions};
 pub use parallel_processing_service::{Keeping, ParallelProcessingService, ProcessingParts};
 pub use source::Source;
-pub use transcript_cache_service::TranscriptCacheService;
+pub use store::Store;
+pub use transcript_cache_service::{TranscriptCacheService, TranscriptClaim};
 pub use transcription::Transcription;
 pub use usage::{Latency, Usage};
 pub use wavequill::Wavequill;

@@ -1,19 +1,20 @@
 //! One recording from its bytes to its transcript: look up, open, plan, run, join, keep.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use wavequill_caching::{Cache, CacheKey, ContentAddresser, RequestSpec, Temperature};
+use wavequill_caching::{Cache, CacheError, CacheKey, ContentAddresser, RequestSpec, Temperature};
 use wavequill_kernel::{ContentHash, Ttl};
 use wavequill_processing::{
-    AudioFile, AudioSource, ChunkPlan, ChunkPlanner, ConcurrencyLimit, CoverageRules, Orchestrator,
-    ProcessingError, Progress, RecognizingProcessor, RunCosts, RunReport, SpeechRecognizer, TaskSource,
-    Transcript, TranscriptAssembler, Warning,
+    AudioFile, AudioSource, ChunkPlanner, ConcurrencyLimit, CoverageRules, FileRunJournal, JournalIdentity,
+    Orchestrator, ProcessingError, Progress, RecognizingProcessor, RunCosts, RunReport, SpeechRecognizer,
+    TaskSource, Transcript, TranscriptAssembler, Warning,
 };
 
 use crate::live_run::LiveRun;
-use crate::transcript_cache_service::AUDITED;
+use crate::transcript_cache_service::{AUDITED, TranscriptClaim};
 use crate::wiring::transcript_store::CachedTranscripts;
 use crate::{CacheUse, Gaps, TranscribeOptions, TranscriptCacheService, WavequillError};
 
@@ -50,6 +51,9 @@ pub struct Keeping {
     pub request: RequestSpec,
     /// How long answers are kept.
     pub ttl: Ttl,
+    /// The folder for the journals of unfinished runs, which outlast a power cut and an outage of the cache. `None`: a run
+    /// that is broken off has only what the cache took.
+    pub journals: Option<PathBuf>,
 }
 
 /// Transcribes recordings, each by many requests side by side.
@@ -111,7 +115,7 @@ impl ParallelProcessingService {
         run: &LiveRun,
     ) -> Result<Arc<Transcript>, WavequillError> {
         let transcript = match options.cache {
-            CacheUse::Bypass => Arc::new(self.hear(source, options, run).await?),
+            CacheUse::Bypass => Arc::new(self.hear(source, options, run, None).await?),
             CacheUse::Full => {
                 let content = self.hash(Arc::clone(&source)).await?;
                 let key = self.key(content, options)?;
@@ -131,17 +135,49 @@ impl ParallelProcessingService {
         options: &TranscribeOptions,
         run: &LiveRun,
     ) -> Result<Arc<Transcript>, WavequillError> {
-        if let Some(known) = self.transcripts.get_transcript(key).await? {
-            run.show(all_known(&known));
-            let mut known = Arc::unwrap_or_clone(known);
-            (known.reused, known.costs) = (known.duration(), RunCosts::default());
-            return Ok(Arc::new(known));
-        }
-        let transcript = self.hear(source, options, run).await?;
+        let permit = match self.transcripts.claim(key).await? {
+            TranscriptClaim::Make(permit) => permit,
+            TranscriptClaim::Known(known) => {
+                run.show(all_known(&known));
+                let mut known = Arc::unwrap_or_clone(known);
+                (known.reused, known.costs) = (known.duration(), RunCosts::default());
+                return Ok(Arc::new(known));
+            }
+        };
+        let journal = self.journal(key).await?;
+        let mut transcript = match self.hear(source, options, run, journal.clone()).await {
+            Ok(transcript) => transcript,
+            // Whoever waits goes on where this one stopped.
+            Err(error @ (WavequillError::Cancelled | WavequillError::ShutDown)) => return Err(error),
+            Err(error) => {
+                permit.fail(CacheError::load_failed(error.clone()));
+                return Err(error);
+            }
+        };
         if transcript.is_complete() {
-            self.transcripts.cache_transcript(key, &transcript, None).await?;
+            match self.transcripts.fill(permit, &transcript).await {
+                Ok(()) => drop_journal(journal),
+                // It is paid, and here: who asked gets it. What was heard is in the journal.
+                Err(error) => {
+                    tracing::warn!(target: "wavequill", %error, "a transcript could not be kept");
+                    transcript.warnings.push(format!("the transcript could not be kept: {error}"));
+                }
+            }
         }
         Ok(Arc::new(transcript))
+    }
+
+    /// Where this recording's chunks are kept until the whole of it is.
+    async fn journal(&self, key: &CacheKey) -> Result<Option<Arc<FileRunJournal>>, WavequillError> {
+        let Some(folder) = &self.parts.keeping.journals else { return Ok(None) };
+        let (start, _) = key.digest().split_first_chunk().unwrap_or((&[0; 16], &[]));
+        let name = format!("{:032x}", u128::from_be_bytes(*start));
+        let identity = JournalIdentity {
+            recording: key.content(),
+            request: ContentHash::new(*key.digest(), key.content().len()),
+        };
+        let journal = FileRunJournal::open(folder.join(name).with_extension("wqj"), identity).await?;
+        Ok(Some(Arc::new(journal)))
     }
 
     async fn hear(
@@ -149,24 +185,28 @@ impl ParallelProcessingService {
         source: Arc<dyn AudioSource>,
         options: &TranscribeOptions,
         run: &LiveRun,
+        journal: Option<Arc<FileRunJournal>>,
     ) -> Result<Transcript, WavequillError> {
         let ProcessingParts { planner, recognizer, concurrency, .. } = &self.parts;
         let file = AudioFile::open(source).await?;
         let profile = recognizer.profile();
         let plan = planner.plan(&file, &profile, *concurrency).await?;
-        let report = self.run(&file, &plan, options, run).await?;
+        let mut tasks = TaskSource::of_plan(&plan).named(file.name());
+        if let Some(journal) = journal {
+            tasks = tasks.with_journal(journal);
+        }
+        let report = self.run(&file, tasks, options, run).await?;
         self.assemble(&file, report)
     }
 
     async fn run(
         &self,
         file: &AudioFile,
-        plan: &ChunkPlan,
+        mut tasks: TaskSource,
         options: &TranscribeOptions,
         run: &LiveRun,
     ) -> Result<RunReport, WavequillError> {
         let ProcessingParts { planner, orchestrator, recognizer, audit, keeping, .. } = &self.parts;
-        let mut tasks = TaskSource::of_plan(plan).named(file.name());
         if options.cache == CacheUse::Full {
             let request = Arc::new(self.request(options)?);
             let Keeping { cache, addresser, ttl, .. } = keeping;
@@ -247,6 +287,12 @@ impl ParallelProcessingService {
         request.temperature = options.temperature.map(Temperature::new).transpose()?;
         Ok(request)
     }
+}
+
+/// What the journal holds is elsewhere now.
+fn drop_journal(journal: Option<Arc<FileRunJournal>>) {
+    let Some(Err(error)) = journal.and_then(Arc::into_inner).map(FileRunJournal::remove) else { return };
+    tracing::warn!(target: "wavequill", %error, "a journal that is done with stays behind");
 }
 
 /// The progress of a transcript that was there already.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use wavequill_caching::{
-    Cache, CacheKey, CachePut, ContentAddresser, MissCost, Owner, RequestSpec, TranscriptKeySpec,
+    Cache, CacheError, CacheKey, CachePut, CacheValue, Claim, ContentAddresser, LoadPermit, MissCost, Owner,
+    RequestSpec, TranscriptKeySpec, Waited,
 };
 use wavequill_kernel::{ContentHash, Ttl};
 use wavequill_processing::Transcript;
@@ -17,6 +18,16 @@ pub(crate) const AUDITED: u32 = 2;
 
 /// The schema of the stored [`Transcript`].
 const SCHEMA: u16 = 1;
+
+/// What a claim on a transcript came to.
+#[derive(Debug)]
+pub enum TranscriptClaim {
+    /// It is kept.
+    Known(Arc<Transcript>),
+    /// It is not, and the caller is the one to make it: nobody else, in this process or in another one that shares the
+    /// store, does so meanwhile. Dropped, the permit passes to one who waits.
+    Make(LoadPermit),
+}
 
 /// Finds and keeps whole transcripts.
 #[derive(Clone, Debug)]
@@ -56,18 +67,51 @@ impl TranscriptCacheService {
     /// # Errors
     /// [`WavequillError::Cache`] if the durable level cannot be asked.
     pub async fn get_transcript(&self, key: &CacheKey) -> Result<Option<Arc<Transcript>>, WavequillError> {
-        let Some(value) = self.cache.get(key).await?.into_value() else { return Ok(None) };
-        if value.schema() != SCHEMA {
-            return Ok(None);
-        }
-        match value.decode::<Transcript>() {
-            Ok(transcript) => Ok(Some(transcript)),
-            Err(error) => {
-                // Its chunks are kept too: it is joined anew, and nothing is paid.
-                tracing::warn!(target: "wavequill", %error, "a kept transcript cannot be read");
-                Ok(None)
-            }
-        }
+        Ok(self.cache.get(key).await?.into_value().and_then(|value| read(&value)))
+    }
+
+    /// The transcript that is kept under the key, or the right to make it. If somebody else is making it, this waits for
+    /// them: the same audio asked for twice at the same moment is paid once.
+    ///
+    /// # Errors
+    /// [`WavequillError::Cache`] if the durable level cannot be asked: without it nobody may pay. The error of the one who
+    /// was waited for, if it is a failure that would meet the next one, too.
+    ///
+    /// # Cancellation
+    /// Dropped, only this caller stops waiting.
+    pub async fn claim(&self, key: &CacheKey) -> Result<TranscriptClaim, WavequillError> {
+        let claim = self.cache.claim(std::slice::from_ref(key)).await?.into_iter().next();
+        let value = match claim {
+            Some(Claim::Hit { value, .. }) => value,
+            Some(Claim::Load(permit)) => return Ok(TranscriptClaim::Make(permit)),
+            Some(Claim::Wait(wait)) => match wait.wait().await.map_err(of_the_maker)? {
+                Waited::Filled { value, .. } => value,
+                Waited::TakeOver(permit) => return Ok(TranscriptClaim::Make(permit)),
+            },
+            // A cache that says nothing knows nothing.
+            None => return Ok(TranscriptClaim::Make(LoadPermit::unguarded(*key))),
+        };
+        // One that cannot be read is joined anew; its chunks are kept, too.
+        Ok(read(&value)
+            .map_or_else(|| TranscriptClaim::Make(LoadPermit::unguarded(*key)), TranscriptClaim::Known))
+    }
+
+    /// Keeps the transcript that was made under this permit, and gives it to all who wait for it.
+    ///
+    /// # Errors
+    /// [`WavequillError::Cache`] if it is not durable. Those who wait have it all the same.
+    pub async fn fill(&self, permit: LoadPermit, transcript: &Transcript) -> Result<(), WavequillError> {
+        let put = self.entry(permit.key(), transcript)?.under(permit);
+        self.cache.put(put).await?;
+        Ok(())
+    }
+
+    fn entry(&self, key: &CacheKey, transcript: &Transcript) -> Result<CachePut, WavequillError> {
+        let cost = MissCost::ZERO
+            .with_audio(transcript.duration())
+            .with_micro_dollars(transcript.costs.microdollars);
+        // Who makes one has found none that can be read.
+        Ok(CachePut::postcard(*key, transcript, SCHEMA, self.ttl)?.with_cost(cost).replacing())
     }
 
     /// Keeps a transcript, durably; `owner` can have it erased.
@@ -80,14 +124,35 @@ impl TranscriptCacheService {
         transcript: &Transcript,
         owner: Option<Owner>,
     ) -> Result<(), WavequillError> {
-        let cost = MissCost::ZERO
-            .with_audio(transcript.duration())
-            .with_micro_dollars(transcript.costs.microdollars);
-        let mut put = CachePut::postcard(*key, transcript, SCHEMA, self.ttl)?.with_cost(cost);
+        let mut put = self.entry(key, transcript)?;
         if let Some(owner) = owner {
             put = put.with_owner(owner);
         }
         self.cache.put(put).await?;
         Ok(())
     }
+}
+
+fn read(value: &CacheValue) -> Option<Arc<Transcript>> {
+    if value.schema() != SCHEMA {
+        return None;
+    }
+    match value.decode::<Transcript>() {
+        Ok(transcript) => Some(transcript),
+        Err(error) => {
+            // Its chunks are kept too: it is joined anew, and nothing is paid.
+            tracing::warn!(target: "wavequill", %error, "a kept transcript cannot be read");
+            None
+        }
+    }
+}
+
+/// The error of the one who was waited for, as that one saw it.
+fn of_the_maker(error: CacheError) -> WavequillError {
+    if let CacheError::LoadFailed { source, .. } = &error
+        && let Some(own) = source.as_error().downcast_ref::<WavequillError>()
+    {
+        return own.clone();
+    }
+    error.into()
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
+use wavequill_caching::MultiLevelCache;
 use wavequill_database::{ConnectionPoolManager, PoolStats};
 use wavequill_monitoring::{MetricsCollector, MetricsSnapshot, Monitor};
 use wavequill_processing::AudioSource;
@@ -60,6 +61,7 @@ pub(crate) struct Parts {
     pub(crate) service: ParallelProcessingService,
     pub(crate) queue: JobQueue,
     pub(crate) pool: Arc<dyn ConnectionPoolManager>,
+    pub(crate) cache: MultiLevelCache,
     pub(crate) collector: Arc<dyn MetricsCollector>,
     pub(crate) monitor: Monitor,
     pub(crate) options: TranscribeOptions,
@@ -272,6 +274,8 @@ impl Shared {
             worker.shutdown(grace).await;
         }
         self.here.lock().abort_all();
+        // Who waits in another process need not wait for the leases to end.
+        self.parts.cache.close().await;
         self.parts.monitor.shutdown(grace).await;
         self.parts.pool.close_all(grace).await;
     }

@@ -3,4 +3,5 @@
 
 mod jobs;
 mod metrics;
+mod paid_once;
 mod transcribing;
