@@ -285,7 +285,7 @@ impl WavequillBuilder {
             keeping: Keeping { cache: Arc::new(cache.clone()), addresser, request, ttl, journals },
         });
         let monitor = Monitor::builder(Arc::clone(&collector)).with_rules(self.rules.clone()).start().await?;
-        let shared = Shared::new(Parts {
+        let parts = Parts {
             service,
             queue: queue.clone(),
             pool: Arc::new(pool),
@@ -298,7 +298,8 @@ impl WavequillBuilder {
                 JobScope::Asked => 1,
                 JobScope::All => 12,
             }),
-        });
+        };
+        let shared = Shared::new(parts, self.jobs);
         let handlers = Handlers::new().with(shared.job_type()?, FileHandler::new(Arc::downgrade(&shared)));
         shared.employ(queue.start_worker(self.worker_config(), handlers).await?);
         Ok(Wavequill::of(shared))

@@ -19,7 +19,10 @@ use crate::builder::WavequillBuilder;
 use crate::live_run::{EndGuard, LiveRun, Outcome};
 use crate::transcription::Work;
 use crate::wiring::job::{FileJob, open};
-use crate::{ParallelProcessingService, Source, TranscribeOptions, Transcription, Usage, WavequillError};
+use crate::wiring::upkeep::keep_up;
+use crate::{
+    JobScope, ParallelProcessingService, Source, TranscribeOptions, Transcription, Usage, WavequillError,
+};
 
 /// How many recordings that are not files are transcribed side by side; more wait for a place.
 const MAX_RUNS: usize = 64;
@@ -53,6 +56,8 @@ pub(crate) struct Shared {
     here: Mutex<JoinSet<()>>,
     here_places: Arc<tokio::sync::Semaphore>,
     worker: Mutex<Option<Worker>>,
+    /// Ends with the service.
+    _upkeep: JoinSet<()>,
 }
 
 /// What the builder has put together.
@@ -186,13 +191,16 @@ impl Wavequill {
 }
 
 impl Shared {
-    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+    pub(crate) fn new(parts: Parts, jobs: JobScope) -> Arc<Self> {
+        let mut upkeep = JoinSet::new();
+        upkeep.spawn(keep_up(parts.cache.clone(), jobs));
         Arc::new(Self {
             parts,
             live: Mutex::default(),
             here: Mutex::default(),
             here_places: Arc::new(tokio::sync::Semaphore::new(MAX_RUNS)),
             worker: Mutex::default(),
+            _upkeep: upkeep,
         })
     }
 

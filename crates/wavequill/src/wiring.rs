@@ -5,3 +5,4 @@ pub(crate) mod body;
 pub(crate) mod job;
 pub(crate) mod recognizer;
 pub(crate) mod transcript_store;
+pub(crate) mod upkeep;
