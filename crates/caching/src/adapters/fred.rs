@@ -18,11 +18,14 @@ use fred::types::config::ServerConfig;
 use futures_util::FutureExt;
 use wavequill_kernel::InvalidValue;
 
+use super::notices::encode;
 use crate::ports::{Backplane, CacheTier, Notice, NoticeReceiver, Removal, TierPut, TierRead, TierVerdict};
 use crate::{CacheError, CacheKey, CacheLevel, Count, StoreVerdict};
 
 /// Where notices go.
 const CHANNEL: &str = "wq1:notices";
+/// How many subjects one message carries.
+const SUBJECTS: usize = 400;
 /// How many notices may wait in this process for their reader.
 const NOTICES: usize = 4_096;
 /// How many commands may wait for the connection: beyond that, they fail at once.
@@ -195,7 +198,7 @@ impl CacheTier for RedisCacheTier {
 #[async_trait]
 impl Backplane for RedisCacheTier {
     async fn publish(&self, notice: Notice) {
-        for message in notices::encode(&notice) {
+        for message in encode(&notice, SUBJECTS) {
             let sent: Result<Value, _> = self.connections.client.publish(CHANNEL, message).await;
             if let Err(error) = sent {
                 tracing::debug!(target: "wavequill::caching", %error, "a notice is lost: nodes look at the log");

@@ -8,6 +8,7 @@ use wavequill_database::SqlitePool;
 use wavequill_kernel::testing::ManualClock;
 
 use crate::cache;
+use crate::servers::postgres;
 
 async fn sqlite() -> SqliteCacheStore {
     SqliteCacheStore::open(SqlitePool::open_in_memory().await.unwrap()).await.unwrap()
@@ -15,9 +16,11 @@ async fn sqlite() -> SqliteCacheStore {
 
 store_conformance!(memory_store, MemoryStore::new());
 store_conformance!(sqlite_store, sqlite().await);
+store_conformance!(postgres_store, postgres().await);
 
 cache_conformance!(cache_on_memory, cache(CachePorts::on(Arc::new(MemoryStore::new()))));
 cache_conformance!(cache_on_sqlite, cache(CachePorts::on(Arc::new(sqlite().await))));
+cache_conformance!(cache_on_postgres, cache(CachePorts::on(Arc::new(postgres().await))));
 cache_conformance!(
     cache_on_a_shared_store_with_l2,
     cache(

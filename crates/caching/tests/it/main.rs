@@ -1,12 +1,14 @@
 //! The cache on its stores: the conformance suites, and what only shows when parts work together.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod conformance;
 mod erasure;
 mod levels;
 mod model_of_the_log;
 mod nodes;
+mod postgres;
 mod redis;
+mod servers;
 mod sqlite;
 mod warming;
 

@@ -15,14 +15,10 @@ use wavequill_caching::{
     MultiLevelCache, Namespace, PutPolicy, Subject, Waited,
 };
 
-#[expect(clippy::disallowed_methods, reason = "tests are told where the servers are by the environment")]
-fn url() -> String {
-    std::env::var("WAVEQUILL_TEST_REDIS_URL")
-        .expect("WAVEQUILL_TEST_REDIS_URL is not set: run cargo xtask test, which starts a Redis server for the tests")
-}
+use crate::servers::redis_url;
 
 async fn tier() -> RedisCacheTier {
-    RedisCacheTier::connect(&url()).await.unwrap()
+    RedisCacheTier::connect(&redis_url()).await.unwrap()
 }
 
 /// Each test has a namespace of its own on the server that all share.
@@ -73,7 +69,7 @@ async fn what_is_removed_is_gone_and_the_rest_stays() {
 
 /// Speaks to the server beside the client.
 async fn raw(command: &str) -> String {
-    let url = url();
+    let url = redis_url();
     let address = url.trim_start_matches("redis://").split('/').next().unwrap().to_owned();
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("{command}\r\n").as_bytes()).await.unwrap();

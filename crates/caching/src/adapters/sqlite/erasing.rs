@@ -5,19 +5,17 @@ use diesel::prelude::*;
 use diesel::sql_types::Integer;
 use diesel::{QueryResult, SqliteConnection, dsl};
 
-use super::rows::{self, Bumps, Row};
+use super::rows;
 use super::schema::{cache_bump, cache_entry, cache_lease, cache_owner, cache_subject};
 use super::{log, writing};
+use crate::adapters::entries::{self, BUMP_MS, Row, all_subjects, next_page, plan_erasure};
 use crate::ports::{ErasePage, Removal, RemoveIf, SweepPage};
 use crate::{EraseCursor, Selector, Subject};
-
-/// How long a bump may still be needed: the longest that an entry lives.
-const BUMP_MS: i64 = 400 * 86_400_000;
 
 /// Removes each entry that meets its condition.
 pub(super) fn remove(conn: &mut SqliteConnection, removals: &[Removal]) -> QueryResult<()> {
     let head = log::head(conn)?;
-    let digests: Vec<_> = removals.iter().map(|removal| removal.key.digest().to_vec()).collect();
+    let digests = entries::digests(removals.iter().map(|removal| &removal.key));
     let rows = rows::load(conn, &digests)?;
     for (removal, digest) in removals.iter().zip(&digests) {
         let Some(row) = rows.get(digest) else { continue };
@@ -103,43 +101,22 @@ fn erase(
     limit: u32,
     now: u64,
 ) -> QueryResult<ErasePage> {
-    let position = cursor.position.seq as i64;
     let digests = page(conn, what, cursor.after, i64::from(limit))?;
-    let full = digests.len() == limit as usize;
-    let last = digests.last().and_then(|digest| digest.as_slice().try_into().ok());
-    let next =
-        last.filter(|_| full).map(|after| EraseCursor { position: cursor.position, after: Some(after) });
-    let mut rows = rows::load(conn, &digests)?;
-    let (mut erased, mut kept, mut ended) = (Vec::new(), 0, Vec::new());
-    for digest in digests {
-        let Some(row) = rows.get_mut(&digest) else { continue };
-        let goes = match (what, &mut row.owners) {
-            (Selector::Owner(owner), Some(owners)) => {
-                let owner = owner.subject();
-                if owners.get(&owner).is_some_and(|claimed| *claimed < position) {
-                    owners.remove(&owner);
-                    unlink(conn, &digest, &owner)?;
-                }
-                owners.is_empty()
-            }
-            _ => row.as_of < position,
-        };
-        if !goes {
-            kept += u64::from(matches!(what, Selector::Owner(_)));
-            continue;
-        }
-        delete(conn, &digest, row)?;
-        if let Some(key) = row.key {
-            if matches!(what, Selector::Owner(_)) {
-                ended.push(Subject::of_key(&key));
-            }
-            erased.push(key);
+    let next = next_page(cursor, &digests, limit);
+    let rows = rows::load(conn, &digests)?;
+    let plan = plan_erasure(what, cursor.position.seq, digests, &rows);
+    for digest in &plan.unlinked {
+        unlink(conn, digest, &what.subject())?;
+    }
+    for digest in &plan.deleted {
+        if let Some(row) = rows.get(digest) {
+            delete(conn, digest, row)?;
         }
     }
-    if !ended.is_empty() {
-        log::append(conn, &ended, now)?;
+    if !plan.bumped.is_empty() {
+        log::append(conn, &plan.bumped, now)?;
     }
-    Ok(ErasePage { erased, kept, next })
+    Ok(ErasePage { erased: plan.erased, kept: plan.kept, next })
 }
 
 fn unlink(conn: &mut SqliteConnection, digest: &[u8], owner: &Subject) -> QueryResult<()> {
@@ -217,7 +194,7 @@ pub(super) fn sweep_page(
         .select(cache_entry::digest)
         .load(conn)?;
     let rows = rows::load(conn, &looked)?;
-    let bumps = Bumps::load(conn, rows::all_subjects(rows.values()))?;
+    let bumps = rows::bumps(conn, all_subjects(rows.values()))?;
     for (digest, row) in rows.iter().filter(|(_, row)| !row.is_alive(&bumps)) {
         delete(conn, digest, row)?;
         page.entries += 1;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::{QueryResult, SqliteConnection};
 
-use super::rows::{BINDS, subject_of};
+use super::rows::BINDS;
 use super::schema::{cache_bump, cache_head, cache_lease};
+use crate::adapters::entries::subject_of;
 use crate::ports::{Bump, LeaseAttempt, LeaseToken, LogPage};
 use crate::{CacheKey, LogId, LogPosition, Subject};
 

@@ -7,17 +7,14 @@ use diesel::prelude::*;
 use diesel::{QueryResult, SqliteConnection};
 
 use super::log;
-use super::rows::{self, BINDS, Bumps};
+use super::rows::{self, BINDS};
 use super::schema::{cache_entry, cache_hot};
-use crate::memory_store::worth;
+use crate::adapters::entries::{Bumps, HotColumns, all_subjects, digests, hot_keys};
 use crate::ports::HotKey;
 use crate::{CacheKey, LogPosition};
 
 /// Envelopes by digest.
 type Envelopes = HashMap<Vec<u8>, Bytes>;
-
-/// Digest, namespace, content, hits, cost, bytes.
-type HotColumns = (Vec<u8>, String, Vec<u8>, i64, i64, i64);
 
 /// The envelopes of the keys that live, and the log's head.
 pub(super) fn living(
@@ -26,13 +23,12 @@ pub(super) fn living(
 ) -> QueryResult<(Envelopes, LogPosition)> {
     conn.transaction(|conn| {
         let head = log::head(conn)?;
-        let digests: Vec<_> = keys.iter().map(|key| key.digest().to_vec()).collect();
-        let rows = rows::load(conn, &digests)?;
+        let rows = rows::load(conn, &digests(keys))?;
         // Nothing was bumped since the oldest of them was stored: all live, if they have an owner.
         let bumps = if rows.values().all(|row| row.as_of as u64 == head.seq) {
             Bumps::default()
         } else {
-            Bumps::load(conn, rows::all_subjects(rows.values()))?
+            rows::bumps(conn, all_subjects(rows.values()))?
         };
         let living: Vec<_> =
             rows.into_iter().filter(|(_, row)| row.is_alive(&bumps)).map(|(digest, _)| digest).collect();
@@ -57,14 +53,5 @@ pub(super) fn count(conn: &mut SqliteConnection) -> QueryResult<u64> {
 /// The remembered hot set, the most worth first.
 pub(super) fn hot(conn: &mut SqliteConnection, limit: u32) -> QueryResult<Vec<HotKey>> {
     let rows: Vec<HotColumns> = cache_hot::table.load(conn)?;
-    let mut hot: Vec<_> = rows
-        .into_iter()
-        .filter_map(|(digest, namespace, content, hits, cost, bytes)| {
-            let key = rows::key_of(&namespace, &digest, &content)?;
-            Some(HotKey { key, hits: hits as u64, cost: cost as u64, bytes: bytes as u64 })
-        })
-        .collect();
-    hot.sort_by_key(|hot| std::cmp::Reverse(worth(hot)));
-    hot.truncate(limit as usize);
-    Ok(hot)
+    Ok(hot_keys(rows, limit))
 }

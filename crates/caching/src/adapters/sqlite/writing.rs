@@ -1,137 +1,86 @@
-//! Stores entries, each by its own rule, in the one transaction that the pool gives.
+//! Stores entries, as the plan says, in the one transaction that the pool gives.
 
 use std::collections::HashMap;
 
 use diesel::prelude::*;
 use diesel::{QueryResult, SqliteConnection};
 
-use super::log;
-use super::rows::{self, Bumps, Row, indexed, subject_bytes};
 use super::schema::{cache_entry, cache_hot, cache_owner, cache_subject};
+use super::{log, rows};
+use crate::Subject;
+use crate::adapters::entries::{self, Row, Share, Write, subject_bytes};
 use crate::envelope::to_ms;
 use crate::ports::{HotKey, TierPut, TierVerdict};
-use crate::{LogPosition, PutPolicy, StoreVerdict, Subject};
 
-/// Stores a batch. What one put stores, the next of the batch finds.
+/// Stores a batch.
 pub(super) fn put(conn: &mut SqliteConnection, puts: &[TierPut], now: u64) -> QueryResult<Vec<TierVerdict>> {
-    let mut head = log::head(conn)?;
-    let digests: Vec<_> = puts.iter().map(|put| put.key.digest().to_vec()).collect();
-    let mut there = rows::load(conn, &digests)?;
-    let named = puts.iter().flat_map(|put| put.subjects.iter().chain(&put.owners)).copied();
-    let mut bumps = Bumps::load(conn, named.chain(rows::all_subjects(there.values())))?;
-    let mut verdicts = Vec::with_capacity(puts.len());
-    for put in puts {
-        let nothing = |verdict| TierVerdict { verdict, as_of: None };
-        let Some(as_of) = standing(put, head, &bumps) else {
-            verdicts.push(nothing(StoreVerdict::Superseded));
-            continue;
-        };
-        let digest = put.key.digest().to_vec();
-        let before = there.get_mut(&digest);
-        if put.policy == PutPolicy::KeepFirst
-            && let Some(row) = before
-            && (to_ms(put.now) as i64) < row.expires_at
-            && row.is_alive(&bumps)
-        {
-            share(conn, &digest, row, &put.owners, as_of)?;
-            verdicts.push(nothing(StoreVerdict::KeptExisting));
-            continue;
-        }
-        let mut as_of = as_of;
-        if put.policy == PutPolicy::Replace {
-            let subject = Subject::of_key(&put.key);
-            head = log::append(conn, &[subject], now)?;
-            as_of = head.seq as i64;
-            bumps.set(subject, as_of);
-        }
-        let row = insert(conn, put, as_of, there.get(&digest))?;
-        there.insert(digest, row);
-        let as_of = Some(LogPosition { log: head.log, seq: as_of as u64 });
-        verdicts.push(TierVerdict { verdict: StoreVerdict::Stored, as_of });
+    let head = log::head(conn)?;
+    let there = rows::load(conn, &entries::digests(puts.iter().map(|put| &put.key)))?;
+    let bumps = rows::bumps(conn, entries::subjects_of_puts(puts, &there))?;
+    let plan = entries::plan_puts(puts, head, there, bumps);
+    if !plan.bumped.is_empty() {
+        log::append(conn, &plan.bumped, now)?;
     }
-    Ok(verdicts)
+    for write in &plan.writes {
+        if let Some(put) = puts.get(write.put) {
+            insert(conn, put, write)?;
+        }
+    }
+    for share in &plan.shares {
+        change_owners(conn, share)?;
+    }
+    Ok(plan.verdicts)
 }
 
-/// The position that a put may be stored under; `None` if it is superseded.
-fn standing(put: &TierPut, head: LogPosition, bumps: &Bumps) -> Option<i64> {
-    let as_of = match put.as_of {
-        None => head.seq as i64,
-        Some(position) if head.covers(&position) => position.seq as i64,
-        Some(_) => return None,
-    };
-    let ended = put.subjects.iter().chain(&put.owners).any(|subject| bumps.ended(subject, as_of));
-    (!ended).then_some(as_of)
-}
-
-/// Adds owners to an entry that lives. Who puts it without an owner wants it to outlive them all.
-fn share(
-    conn: &mut SqliteConnection,
-    digest: &[u8],
-    row: &mut Row,
-    owners: &[Subject],
-    as_of: i64,
-) -> QueryResult<()> {
-    let Some(known) = &mut row.owners else { return Ok(()) };
-    if owners.is_empty() {
-        row.owners = None;
+fn change_owners(conn: &mut SqliteConnection, share: &Share) -> QueryResult<()> {
+    let digest = share.digest.as_slice();
+    let Some(owners) = &share.owners else {
         diesel::delete(cache_owner::table.filter(cache_owner::digest.eq(digest))).execute(conn)?;
         diesel::update(cache_entry::table.filter(cache_entry::digest.eq(digest)))
             .set(cache_entry::owned.eq(false))
             .execute(conn)?;
         return Ok(());
-    }
-    for owner in owners {
-        let claimed = known.entry(*owner).or_insert(as_of);
-        *claimed = as_of.max(*claimed);
-        claim(conn, digest, owner, *claimed)?;
-    }
-    Ok(())
+    };
+    claim(conn, digest, owners)
 }
 
-fn claim(conn: &mut SqliteConnection, digest: &[u8], owner: &Subject, as_of: i64) -> QueryResult<()> {
-    let claim = (
-        cache_owner::digest.eq(digest),
-        cache_owner::owner.eq(owner.as_bytes().as_slice()),
-        cache_owner::as_of.eq(as_of),
-    );
-    diesel::replace_into(cache_owner::table).values(claim).execute(conn)?;
+fn claim(conn: &mut SqliteConnection, digest: &[u8], owners: &HashMap<Subject, i64>) -> QueryResult<()> {
+    for (owner, as_of) in owners {
+        let claim = (
+            cache_owner::digest.eq(digest),
+            cache_owner::owner.eq(owner.as_bytes().as_slice()),
+            cache_owner::as_of.eq(*as_of),
+        );
+        diesel::replace_into(cache_owner::table).values(claim).execute(conn)?;
+    }
     Ok(())
 }
 
 /// Writes an entry in the place of the one that is there, if one is.
-fn insert(conn: &mut SqliteConnection, put: &TierPut, as_of: i64, before: Option<&Row>) -> QueryResult<Row> {
+fn insert(conn: &mut SqliteConnection, put: &TierPut, write: &Write) -> QueryResult<()> {
     let digest = put.key.digest().as_slice();
-    if let Some(before) = before {
+    if let Some(before) = &write.replaces {
         forget(conn, digest, before)?;
     }
+    let row = &write.row;
     let entry = (
         cache_entry::digest.eq(digest),
         cache_entry::namespace.eq(put.key.namespace().as_str().to_owned()),
         cache_entry::content.eq(put.key.content().to_bytes().to_vec()),
-        cache_entry::owned.eq(!put.owners.is_empty()),
-        cache_entry::as_of.eq(as_of),
-        cache_entry::expires_at.eq(to_ms(put.expires_at) as i64),
+        cache_entry::owned.eq(row.owners.is_some()),
+        cache_entry::as_of.eq(row.as_of),
+        cache_entry::expires_at.eq(row.expires_at),
         cache_entry::keep_until.eq(to_ms(put.keep_until) as i64),
-        cache_entry::subjects.eq(subject_bytes(&put.subjects)),
+        cache_entry::subjects.eq(subject_bytes(&row.subjects)),
         cache_entry::envelope.eq(put.envelope.as_ref()),
     );
     diesel::replace_into(cache_entry::table).values(entry).execute(conn)?;
-    for subject in indexed(&put.subjects) {
+    for subject in row.indexed() {
         let row =
             (cache_subject::subject.eq(subject.as_bytes().as_slice()), cache_subject::digest.eq(digest));
         diesel::insert_or_ignore_into(cache_subject::table).values(row).execute(conn)?;
     }
-    for owner in &put.owners {
-        claim(conn, digest, owner, as_of)?;
-    }
-    let owners: HashMap<_, _> = put.owners.iter().map(|owner| (*owner, as_of)).collect();
-    Ok(Row {
-        key: Some(put.key),
-        as_of,
-        expires_at: to_ms(put.expires_at) as i64,
-        subjects: put.subjects.to_vec(),
-        owners: (!owners.is_empty()).then_some(owners),
-    })
+    row.owners.as_ref().map_or(Ok(()), |owners| claim(conn, digest, owners))
 }
 
 /// Removes what the indexes say about an entry.
