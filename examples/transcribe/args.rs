@@ -55,11 +55,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
 
-    /// Redis for a cache that several machines share (not available yet).
-    #[arg(long, value_name = "URL")]
+    /// Redis for recent answers, beside --database, e.g. redis://127.0.0.1:6379
+    #[arg(long, value_name = "URL", requires = "database")]
     pub(crate) redis: Option<String>,
 
-    /// PostgreSQL for a store that several machines share (not available yet).
+    /// PostgreSQL for the answers, shared by all machines that use it, e.g. postgres://user:password@127.0.0.1/wavequill
     #[arg(long, value_name = "URL")]
     pub(crate) database: Option<String>,
 
@@ -119,12 +119,6 @@ Exit status:
 impl Args {
     /// What clap cannot tell by itself.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.redis.is_some() || self.database.is_some() {
-            return Err(
-                "--redis and --database are not available yet: leave them out to use the embedded store"
-                    .into(),
-            );
-        }
         if self.audio.len() > 1 && self.output.is_none() && self.format != Format::Text {
             return Err("several recordings in this format need --output DIR, a file each".into());
         }

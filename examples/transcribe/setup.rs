@@ -25,6 +25,12 @@ pub(crate) async fn service(args: &Args) -> Result<(Wavequill, Option<SimulatorH
     };
     let store = args.store.clone().map_or_else(data_folder, Ok)?;
     let mut builder = builder.store(store).model(&args.model).options(options(args)).job_attempts(1);
+    if let Some(database) = &args.database {
+        builder = builder.database(database.as_str());
+    }
+    if let Some(redis) = &args.redis {
+        builder = builder.redis(redis.as_str());
+    }
     if let Concurrency::Requests(requests) = args.concurrency {
         builder = builder.concurrency(requests);
     }

@@ -21,7 +21,7 @@ use wavequill_queue::{Handlers, Selection, WorkerConfig};
 
 use crate::parallel_processing_service::{Keeping, ParallelProcessingService, ProcessingParts};
 use crate::recorded::recorded;
-use crate::store::OpenStore;
+use crate::store::{OpenStore, Servers};
 use crate::wavequill::{Parts, Shared};
 use crate::wiring::admission::QuotaAdmission;
 use crate::wiring::job::FileHandler;
@@ -55,6 +55,7 @@ pub struct WavequillBuilder {
     answer_within: Option<Duration>,
     plain_http: PlainHttp,
     store: Store,
+    servers: Servers,
     jobs: JobScope,
     files_at_once: u32,
     attempts: Option<u16>,
@@ -81,6 +82,7 @@ impl Default for WavequillBuilder {
             answer_within: None,
             plain_http: PlainHttp::default(),
             store: Store::default(),
+            servers: Servers::default(),
             jobs: JobScope::default(),
             files_at_once: 4,
             attempts: None,
@@ -187,6 +189,26 @@ impl WavequillBuilder {
         self
     }
 
+    /// Keeps answers in PostgreSQL, at `postgres://user:password@host:port/database`: all machines that use it pay once for the
+    /// same audio. Its tables are made if they are missing. Jobs stay in the [`store`](Self::store), since they name files of
+    /// this machine. Default: answers are in the store, too.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub fn database(mut self, url: impl Into<SecretString>) -> Self {
+        self.servers.database = Some(url.into());
+        self
+    }
+
+    /// Keeps a copy of recent answers in Redis, at `redis://[user:password@]host[:port][/database]`, and tells the other machines
+    /// through it what has changed. It may fail at any time: nothing is lost, lookups only take longer. It needs a
+    /// database beside it, which orders what is invalidated. Default: none.
+    #[cfg(feature = "fred")]
+    #[must_use]
+    pub fn redis(mut self, url: impl Into<SecretString>) -> Self {
+        self.servers.redis = Some(url.into());
+        self
+    }
+
     /// Which stored jobs are run. Default: [`JobScope::Asked`].
     #[must_use]
     pub fn jobs(mut self, jobs: JobScope) -> Self {
@@ -257,7 +279,7 @@ impl WavequillBuilder {
     pub async fn build(self) -> Result<Wavequill, WavequillError> {
         let collector = SketchMetricsCollector::new(CollectorConfig::default(), Arc::clone(&self.clock))?;
         let collector: Arc<dyn MetricsCollector> = Arc::new(collector);
-        recorded(Arc::clone(&collector), self.assemble(collector)).await
+        Box::pin(recorded(Arc::clone(&collector), self.assemble(collector))).await
     }
 
     async fn assemble(self, collector: Arc<dyn MetricsCollector>) -> Result<Wavequill, WavequillError> {
@@ -269,7 +291,8 @@ impl WavequillBuilder {
             ParallelOrchestrator::new(self.orchestrator.clone(), Arc::clone(&speech.admission))?;
         let recognizer = ApiRecognizer::new(Arc::clone(&speech.api), model, speech.profile);
 
-        let OpenStore { pool, cache, queue, journals } = self.store.open(&self.clock, ttl).await?;
+        let OpenStore { database, pool, cache, queue, journals } =
+            self.store.open(&self.servers, &self.clock, ttl).await?;
         let addresser: Arc<dyn ContentAddresser> = Arc::new(Sha256ContentAddresser::new());
         let request = RequestSpec::new(speech.provider, self.model.clone())
             .with_response_format("verbose_json")
@@ -289,6 +312,7 @@ impl WavequillBuilder {
             service,
             queue: queue.clone(),
             pool: Arc::new(pool),
+            database,
             cache,
             collector,
             monitor,

@@ -4,10 +4,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+#[cfg(feature = "fred")]
+use secrecy::ExposeSecret;
+#[cfg(feature = "postgres")]
+use wavequill_caching::adapters::PostgresCacheStore;
+#[cfg(feature = "fred")]
+use wavequill_caching::adapters::RedisCacheTier;
 use wavequill_caching::adapters::SqliteCacheStore;
 use wavequill_caching::ports::CachePorts;
 use wavequill_caching::{CacheConfig, MultiLevelCache};
-use wavequill_database::{DieselConnectionPoolManager, SqliteConfig, SqliteLocation, SqlitePool};
+#[cfg(feature = "postgres")]
+use wavequill_database::PostgresConfig;
+use wavequill_database::{
+    ConnectionPoolManager, DieselConnectionPoolManager, SqliteConfig, SqliteLocation, SqlitePool,
+};
+use wavequill_external::SecretString;
 use wavequill_kernel::{Clock, Ttl};
 use wavequill_queue::adapters::SqliteJobStore;
 use wavequill_queue::{JobQueue, Policies, StoreConfig};
@@ -16,6 +27,14 @@ use crate::WavequillError;
 
 /// How long the work of a process that died is left alone by others on the same machine.
 const LEASE: Duration = Duration::from_secs(3);
+
+/// The same between machines, whose network may stall.
+#[cfg(feature = "postgres")]
+const FLEET_LEASE: Duration = Duration::from_secs(15);
+
+/// How long a lookup waits for a database that does not answer: a run waits so long for each of its chunks.
+#[cfg(feature = "postgres")]
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where jobs and answers are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,9 +46,18 @@ pub enum Store {
     Folder(PathBuf),
 }
 
+/// Servers for the answers, which several machines share. Jobs stay in the [`Store`]: they name files of one machine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Servers {
+    pub(crate) database: Option<SecretString>,
+    pub(crate) redis: Option<SecretString>,
+}
+
 /// A store that is open.
 #[derive(Debug)]
 pub(crate) struct OpenStore {
+    /// The connections to PostgreSQL, if answers are kept there.
+    pub(crate) database: Option<Arc<dyn ConnectionPoolManager>>,
     pub(crate) pool: DieselConnectionPoolManager<SqlitePool>,
     pub(crate) cache: MultiLevelCache,
     pub(crate) queue: JobQueue,
@@ -38,9 +66,11 @@ pub(crate) struct OpenStore {
 }
 
 impl Store {
-    /// Opens it. Journals that nobody went on with for as long as answers are kept are deleted.
+    /// Opens it, with the answers on these servers. Journals that nobody went on with for as long as answers are kept are
+    /// deleted.
     pub(crate) async fn open(
         &self,
+        servers: &Servers,
         clock: &Arc<dyn Clock>,
         kept_for: Ttl,
     ) -> Result<OpenStore, WavequillError> {
@@ -55,15 +85,57 @@ impl Store {
         };
         let manager = DieselConnectionPoolManager::open_sqlite(SqliteConfig::new(location)).await?;
         let pool = manager.pool();
-        let answers = SqliteCacheStore::open(pool.clone()).await?.with_clock(Arc::clone(clock));
-        let config = CacheConfig::default().with_lease_ttl(LEASE);
-        let cache =
-            MultiLevelCache::with_clock(config, CachePorts::on(Arc::new(answers)), Arc::clone(clock))?;
+        let Answers { ports, lease, database } = answers(&pool, servers, clock).await?;
+        let config = CacheConfig::default().with_lease_ttl(lease);
+        let cache = MultiLevelCache::with_clock(config, ports, Arc::clone(clock))?;
         let policies = Policies::default().with_clock(Arc::clone(clock));
         let jobs = SqliteJobStore::open(pool, StoreConfig::default(), policies.clone()).await?;
         let queue = JobQueue::new(Arc::new(jobs), policies);
-        Ok(OpenStore { pool: manager, cache, queue, journals })
+        Ok(OpenStore { database, pool: manager, cache, queue, journals })
     }
+}
+
+/// Where answers are kept.
+struct Answers {
+    ports: CachePorts,
+    lease: Duration,
+    database: Option<Arc<dyn ConnectionPoolManager>>,
+}
+
+async fn answers(
+    pool: &SqlitePool,
+    servers: &Servers,
+    clock: &Arc<dyn Clock>,
+) -> Result<Answers, WavequillError> {
+    let mut answers = match &servers.database {
+        #[cfg(feature = "postgres")]
+        Some(url) => on_postgres(url).await?,
+        _ => {
+            let store = SqliteCacheStore::open(pool.clone()).await?.with_clock(Arc::clone(clock));
+            Answers { ports: CachePorts::on(Arc::new(store)), lease: LEASE, database: None }
+        }
+    };
+    #[cfg(feature = "fred")]
+    if let Some(url) = &servers.redis {
+        let redis = Arc::new(RedisCacheTier::connect(url.expose_secret()).await?);
+        answers.ports = answers.ports.with_l2(redis.clone()).with_backplane(redis);
+    }
+    Ok(answers)
+}
+
+#[cfg(feature = "postgres")]
+async fn on_postgres(url: &SecretString) -> Result<Answers, WavequillError> {
+    let config = PostgresConfig::new(url.clone())
+        .with_name("answers")
+        .with_acquire_timeout(PATIENCE)
+        .with_connect_timeout(PATIENCE);
+    let manager = DieselConnectionPoolManager::open_postgres(config)?;
+    let store = PostgresCacheStore::open(manager.pool()).await?;
+    Ok(Answers {
+        ports: CachePorts::on(Arc::new(store)),
+        lease: FLEET_LEASE,
+        database: Some(Arc::new(manager)),
+    })
 }
 
 fn make_folder(folder: &Path) -> Result<(), WavequillError> {

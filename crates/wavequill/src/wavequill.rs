@@ -66,6 +66,8 @@ pub(crate) struct Parts {
     pub(crate) service: ParallelProcessingService,
     pub(crate) queue: JobQueue,
     pub(crate) pool: Arc<dyn ConnectionPoolManager>,
+    /// The connections to the answers, where they are on a server.
+    pub(crate) database: Option<Arc<dyn ConnectionPoolManager>>,
     pub(crate) cache: MultiLevelCache,
     pub(crate) collector: Arc<dyn MetricsCollector>,
     pub(crate) monitor: Monitor,
@@ -285,6 +287,10 @@ impl Shared {
         // Who waits in another process need not wait for the leases to end.
         self.parts.cache.close().await;
         self.parts.monitor.shutdown(grace).await;
+        if let Some(database) = &self.parts.database {
+            // The cache listens on one of them to its end; all that it had to say has been said.
+            database.close_all(Duration::ZERO).await;
+        }
         self.parts.pool.close_all(grace).await;
     }
 }

@@ -129,3 +129,23 @@ async fn the_picture_of_a_run_has_a_bar_for_each_chunk() {
     let runs: Value = serde_json::from_str(data).unwrap();
     assert_eq!(runs[0]["chunks"].as_array().unwrap().len() as u64, stage.server.report().requests);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "the runner of the tests says where its servers are")]
+async fn a_second_machine_with_the_same_servers_sends_nothing() {
+    let servers = ["WAVEQUILL_TEST_DATABASE_URL", "WAVEQUILL_TEST_REDIS_URL"].map(std::env::var);
+    assert!(servers.iter().all(Result::is_ok), "a server is not set: run cargo xtask test");
+    let [database, redis] = servers.map(Result::unwrap);
+    let stage = Stage::new().await;
+    let audio = stage.tones("tones.wav", &speech(120));
+    let mut outputs = Vec::new();
+    for store in ["here", "there"] {
+        let store = stage.path(store).to_str().unwrap().to_owned();
+        let more =
+            ["--database", &database, "--redis", &redis, "--store", &store, "--max-chunk-seconds", "50"];
+        let ran = stage.run(&audio, &more).await;
+        assert_eq!(ran.status.code(), Some(0), "{}", ran.stderr);
+        outputs.push((ran.stdout, stage.server.report().requests));
+    }
+    assert_eq!(outputs[0], outputs[1], "the same words, and no further request");
+}
