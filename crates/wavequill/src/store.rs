@@ -18,6 +18,7 @@ use wavequill_database::PostgresConfig;
 use wavequill_database::{
     ConnectionPoolManager, DieselConnectionPoolManager, SqliteConfig, SqliteLocation, SqlitePool,
 };
+#[cfg(any(feature = "fred", feature = "postgres"))]
 use wavequill_external::SecretString;
 use wavequill_kernel::{Clock, Ttl};
 use wavequill_queue::adapters::SqliteJobStore;
@@ -49,7 +50,9 @@ pub enum Store {
 /// Servers for the answers, which several machines share. Jobs stay in the [`Store`]: they name files of one machine.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Servers {
+    #[cfg(feature = "postgres")]
     pub(crate) database: Option<SecretString>,
+    #[cfg(feature = "fred")]
     pub(crate) redis: Option<SecretString>,
 }
 
@@ -85,7 +88,7 @@ impl Store {
         };
         let manager = DieselConnectionPoolManager::open_sqlite(SqliteConfig::new(location)).await?;
         let pool = manager.pool();
-        let Answers { ports, lease, database } = answers(&pool, servers, clock).await?;
+        let Answers { ports, lease, database } = servers.answers(&pool, clock).await?;
         let config = CacheConfig::default().with_lease_ttl(lease);
         let cache = MultiLevelCache::with_clock(config, ports, Arc::clone(clock))?;
         let policies = Policies::default().with_clock(Arc::clone(clock));
@@ -102,25 +105,31 @@ struct Answers {
     database: Option<Arc<dyn ConnectionPoolManager>>,
 }
 
-async fn answers(
-    pool: &SqlitePool,
-    servers: &Servers,
-    clock: &Arc<dyn Clock>,
-) -> Result<Answers, WavequillError> {
-    let mut answers = match &servers.database {
-        #[cfg(feature = "postgres")]
-        Some(url) => on_postgres(url).await?,
-        _ => {
-            let store = SqliteCacheStore::open(pool.clone()).await?.with_clock(Arc::clone(clock));
-            Answers { ports: CachePorts::on(Arc::new(store)), lease: LEASE, database: None }
+impl Servers {
+    /// Where answers are kept: on the servers that there are, else with the jobs.
+    async fn answers(&self, pool: &SqlitePool, clock: &Arc<dyn Clock>) -> Result<Answers, WavequillError> {
+        let answers = self.durable_answers(pool, clock).await?;
+        #[cfg(feature = "fred")]
+        if let Some(url) = &self.redis {
+            let redis = Arc::new(RedisCacheTier::connect(url.expose_secret()).await?);
+            let ports = answers.ports.with_l2(redis.clone()).with_backplane(redis);
+            return Ok(Answers { ports, ..answers });
         }
-    };
-    #[cfg(feature = "fred")]
-    if let Some(url) = &servers.redis {
-        let redis = Arc::new(RedisCacheTier::connect(url.expose_secret()).await?);
-        answers.ports = answers.ports.with_l2(redis.clone()).with_backplane(redis);
+        Ok(answers)
     }
-    Ok(answers)
+
+    async fn durable_answers(
+        &self,
+        pool: &SqlitePool,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Answers, WavequillError> {
+        #[cfg(feature = "postgres")]
+        if let Some(url) = &self.database {
+            return on_postgres(url).await;
+        }
+        let store = SqliteCacheStore::open(pool.clone()).await?.with_clock(Arc::clone(clock));
+        Ok(Answers { ports: CachePorts::on(Arc::new(store)), lease: LEASE, database: None })
+    }
 }
 
 #[cfg(feature = "postgres")]
