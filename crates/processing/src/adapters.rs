@@ -2,5 +2,7 @@
 
 #[cfg(feature = "earshot")]
 pub(crate) mod earshot;
+#[cfg(feature = "ropus")]
+pub(crate) mod ropus;
 #[cfg(feature = "symphonia")]
 pub(crate) mod symphonia;

@@ -142,9 +142,11 @@ fn make(
 
 #[cfg(all(feature = "symphonia", feature = "earshot"))]
 impl Default for ChunkPlanner {
-    /// [`DynamicChunkSizer`](crate::DynamicChunkSizer), symphonia and earshot.
+    /// [`DynamicChunkSizer`](crate::DynamicChunkSizer), symphonia, ropus with the feature of its name, and earshot.
     fn default() -> Self {
-        let decoder = Arc::new(crate::SymphoniaAudioDecoder);
+        let decoder: Arc<dyn crate::AudioDecoder> = Arc::new(crate::SymphoniaAudioDecoder);
+        #[cfg(feature = "ropus")]
+        let decoder = Arc::new(crate::FirstAudioDecoder::new([Arc::new(crate::RopusAudioDecoder), decoder]));
         let detector = Arc::new(crate::EarshotVoiceDetector);
         Self::new(crate::DynamicChunkSizer::default(), Some(PauseFinder::new(decoder, detector)))
     }

@@ -1,9 +1,15 @@
 //! Opens a recording by its content, never by its name. Each container has its own reader.
 
+mod aac;
 pub(crate) mod crc;
 mod damage;
 pub(crate) mod flac;
+mod matroska;
 pub(crate) mod mp3;
+mod mp4;
+mod ogg;
+pub(crate) mod opus;
+mod packets;
 mod scanner;
 mod tags;
 pub(crate) mod wav;
@@ -57,6 +63,15 @@ fn probe(source: &dyn AudioSource) -> Result<Opened, ProcessingError> {
     if wav::is_wav(&head) {
         return wav::open(source);
     }
+    if mp4::is_mp4(&head) {
+        return mp4::open(source);
+    }
+    if matroska::is_matroska(&head) {
+        return matroska::open(source);
+    }
+    if head.starts_with(b"OggS") {
+        return ogg::open(source);
+    }
     let start = tags::skip_id3v2(&mut scanner, 0).map_err(failed)?;
     if scanner.at(start, 4).map_err(failed)? == b"fLaC" {
         return flac::open(source, start);
@@ -71,16 +86,16 @@ fn probe(source: &dyn AudioSource) -> Result<Opened, ProcessingError> {
     let looks_like_text =
         head.iter().all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..));
     let what = if looks_like_text { "is text, no audio" } else { "is in no format that is known here" };
-    Err(ProcessingError::unsupported(format!("{name} {what}"), "give a WAV, FLAC or MP3 file"))
+    Err(ProcessingError::unsupported(
+        format!("{name} {what}"),
+        "give a WAV, FLAC, MP3, M4A, Ogg Opus or WebM file",
+    ))
 }
 
 /// What a file that starts so is, if it is none of those that are read.
 fn name_of(head: &[u8]) -> Option<&'static str> {
     let at = |from: usize, id: &[u8]| head.get(from..from + id.len()) == Some(id);
     Some(match () {
-        () if at(0, b"OggS") => "Ogg",
-        () if at(4, b"ftyp") => "MP4",
-        () if at(0, &[0x1a, 0x45, 0xdf, 0xa3]) => "Matroska or WebM",
         () if at(0, b"FORM") => "AIFF",
         () if at(0, b"caff") => "CAF",
         () if at(0, b"#!AMR") => "AMR",

@@ -28,6 +28,8 @@ mod transcript_assembler;
 
 #[cfg(feature = "earshot")]
 pub use adapters::earshot::EarshotVoiceDetector;
+#[cfg(feature = "ropus")]
+pub use adapters::ropus::RopusAudioDecoder;
 #[cfg(feature = "symphonia")]
 pub use adapters::symphonia::SymphoniaAudioDecoder;
 pub use chunk_planner::ChunkPlanner;

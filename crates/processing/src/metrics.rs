@@ -125,6 +125,8 @@ impl Metrics {
             Some(AudioFormat::Wav) => Format::Wav,
             Some(AudioFormat::Flac) => Format::Flac,
             Some(AudioFormat::Mp3) => Format::Mp3,
+            Some(AudioFormat::M4a) => Format::M4a,
+            Some(AudioFormat::Ogg) => Format::Ogg,
             None => Format::Other,
         };
         if let Some(outcomes) = self.files.get(format as usize) {

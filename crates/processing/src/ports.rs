@@ -6,7 +6,10 @@ pub(crate) mod keeping;
 pub(crate) mod recognition;
 
 pub use admission::{Admission, AttemptOutcome, AttemptSeen, Grant, Permit};
-pub use audio::{AudioDecoder, AudioSource, FileAudioSource, MemoryAudioSource, SampleReader, VoiceDetector};
+pub use audio::{
+    AudioDecoder, AudioSource, FileAudioSource, FirstAudioDecoder, MemoryAudioSource, SampleReader,
+    VoiceDetector,
+};
 pub use keeping::{JournalEntry, NoopRunJournal, NoopTranscriptStore, Recalled, RunJournal, TranscriptStore};
 pub use recognition::{
     ChunkAttempt, ChunkProcessor, ErrorScope, RecognitionError, RecognitionOptions, RecognitionRequest,

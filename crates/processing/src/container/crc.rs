@@ -1,4 +1,4 @@
-//! The checksums of FLAC and MPEG frames. All start at the most significant bit.
+//! The checksums of FLAC and MPEG frames and of Ogg pages. All start at the most significant bit.
 
 /// CRC-8 with polynomial 0x07, as FLAC's frame headers carry it.
 pub(crate) fn crc8(bytes: &[u8]) -> u8 {
@@ -29,12 +29,57 @@ fn pick(zeros: usize, byte: u8) -> u16 {
     CRC16.get(zeros).and_then(|table| table.get(usize::from(byte))).copied().unwrap_or_default()
 }
 
+/// CRC-32 with polynomial 0x04c11db7, continued from `crc`: Ogg's pages start at 0.
+#[expect(clippy::many_single_char_names, reason = "four bytes before and after")]
+pub(crate) fn crc32(mut crc: u32, bytes: &[u8]) -> u32 {
+    let mut fours = bytes.chunks_exact(4);
+    for four in &mut fours {
+        let [a, b, c, d] = *four else { break };
+        let [e, f, g, h] = (crc ^ u32::from_be_bytes([a, b, c, d])).to_be_bytes();
+        crc = pick32(3, e) ^ pick32(2, f) ^ pick32(1, g) ^ pick32(0, h);
+    }
+    fours.remainder().iter().fold(crc, |crc, byte| (crc << 8) ^ pick32(0, (crc >> 24) as u8 ^ byte))
+}
+
+fn pick32(zeros: usize, byte: u8) -> u32 {
+    CRC32.get(zeros).and_then(|table| table.get(usize::from(byte))).copied().unwrap_or_default()
+}
+
 fn pick8(table: &[u8; 256], byte: u8) -> u8 {
     table.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
 static CRC8: [u8; 256] = crc8_table();
 static CRC16: [[u16; 256]; 8] = crc16_tables();
+
+static CRC32: [[u32; 256]; 4] = crc32_tables();
+
+#[expect(clippy::indexing_slicing, reason = "computed while compiling, where a wrong index is an error")]
+const fn crc32_tables() -> [[u32; 256]; 4] {
+    let mut tables = [[0; 256]; 4];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut crc = (byte as u32) << 24;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 0x8000_0000 == 0 { crc << 1 } else { (crc << 1) ^ 0x04c1_1db7 };
+            bit += 1;
+        }
+        tables[0][byte] = crc;
+        byte += 1;
+    }
+    let mut zeros = 1;
+    while zeros < 4 {
+        let mut byte = 0;
+        while byte < 256 {
+            let crc = tables[zeros - 1][byte];
+            tables[zeros][byte] = (crc << 8) ^ tables[0][(crc >> 24) as usize];
+            byte += 1;
+        }
+        zeros += 1;
+    }
+    tables
+}
 
 #[expect(clippy::indexing_slicing, reason = "computed while compiling, where a wrong index is an error")]
 const fn crc8_table() -> [u8; 256] {
@@ -91,6 +136,8 @@ mod tests {
         assert_eq!(crc8(check), 0xf4);
         assert_eq!(crc16(0, check), 0xfee8);
         assert_eq!(crc16(0xffff, check), 0xaee7);
+        // CRC-32/MPEG-2.
+        assert_eq!(crc32(0xffff_ffff, check), 0x0376_e6e7);
     }
 
     #[test]
@@ -99,6 +146,7 @@ mod tests {
         for at in 0..=bytes.len() {
             let (left, right) = bytes.split_at(at);
             assert_eq!(crc16(crc16(0, left), right), crc16(0, &bytes));
+            assert_eq!(crc32(crc32(0, left), right), crc32(0, &bytes));
         }
     }
 }

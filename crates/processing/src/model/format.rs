@@ -13,6 +13,12 @@ pub enum Container {
     Flac,
     /// MPEG audio frames, with or without tags.
     Mp3,
+    /// MP4, M4A or QuickTime, with its index in one place or in fragments.
+    Mp4,
+    /// Ogg.
+    Ogg,
+    /// Matroska or WebM.
+    Matroska,
 }
 
 /// How the audio is coded.
@@ -26,6 +32,10 @@ pub enum Codec {
     Flac,
     /// MPEG audio, layer III.
     Mp3,
+    /// AAC of low complexity, with or without spectral band replication.
+    Aac,
+    /// Opus.
+    Opus,
 }
 
 impl fmt::Display for Container {
@@ -34,6 +44,9 @@ impl fmt::Display for Container {
             Self::Wav => "WAV",
             Self::Flac => "FLAC",
             Self::Mp3 => "MP3",
+            Self::Mp4 => "MP4",
+            Self::Ogg => "Ogg",
+            Self::Matroska => "Matroska",
         })
     }
 }
@@ -49,6 +62,10 @@ pub enum AudioFormat {
     Flac,
     /// MP3.
     Mp3,
+    /// MP4 with AAC.
+    M4a,
+    /// Ogg with Opus.
+    Ogg,
 }
 
 impl AudioFormat {
@@ -58,6 +75,8 @@ impl AudioFormat {
             Self::Wav => "wav",
             Self::Flac => "flac",
             Self::Mp3 => "mp3",
+            Self::M4a => "m4a",
+            Self::Ogg => "ogg",
         }
     }
 
@@ -67,6 +86,8 @@ impl AudioFormat {
             Self::Wav => "audio/wav",
             Self::Flac => "audio/flac",
             Self::Mp3 => "audio/mpeg",
+            Self::M4a => "audio/mp4",
+            Self::Ogg => "audio/ogg",
         }
     }
 }

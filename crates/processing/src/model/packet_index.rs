@@ -83,6 +83,11 @@ impl PacketIndex {
         self.last.end_sample()
     }
 
+    /// Where the last one ends, or 0.
+    pub(crate) fn end_offset(&self) -> u64 {
+        self.last.end_offset()
+    }
+
     /// The packet of that number.
     pub(crate) fn get(&self, number: u64) -> Option<Packet> {
         self.from(number).next()

@@ -32,7 +32,13 @@ impl Default for RecognizerProfile {
         Self {
             max_chunk_bytes: ByteSize::new(26_214_400 - 65_536),
             max_chunk_duration: Duration::from_secs(1_380),
-            formats: vec![AudioFormat::Wav, AudioFormat::Flac, AudioFormat::Mp3],
+            formats: vec![
+                AudioFormat::Wav,
+                AudioFormat::Flac,
+                AudioFormat::Mp3,
+                AudioFormat::M4a,
+                AudioFormat::Ogg,
+            ],
             times: Times::Words,
             latency: LatencyModel::default(),
             quota: None,

@@ -191,6 +191,36 @@ pub trait AudioDecoder: Debug + Send + Sync + 'static {
     ) -> Result<Box<dyn SampleReader>, ProcessingError>;
 }
 
+/// Decoders that are asked in turn: the first that takes a file reads it.
+#[derive(Clone, Debug)]
+pub struct FirstAudioDecoder(Vec<Arc<dyn AudioDecoder>>);
+
+impl FirstAudioDecoder {
+    /// Decoders in the order in which they are asked.
+    pub fn new(decoders: impl IntoIterator<Item = Arc<dyn AudioDecoder>>) -> Self {
+        Self(decoders.into_iter().collect())
+    }
+}
+
+impl AudioDecoder for FirstAudioDecoder {
+    /// # Errors
+    /// What the last one says.
+    fn open(
+        &self,
+        file: Arc<dyn AudioSource>,
+        format: AudioFormat,
+    ) -> Result<Box<dyn SampleReader>, ProcessingError> {
+        let mut failed = ProcessingError::unsupported(format!("no decoder reads {}", file.name()), "add one");
+        for decoder in &self.0 {
+            match decoder.open(Arc::clone(&file), format) {
+                Ok(reader) => return Ok(reader),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+}
+
 /// The samples of one file, block by block.
 pub trait SampleReader: Debug + Send {
     /// Sample frames a second.

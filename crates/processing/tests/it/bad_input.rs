@@ -6,10 +6,12 @@ use proptest::prelude::*;
 use wavequill_processing::testing::conformance;
 use wavequill_processing::{
     AudioDecoder, AudioFile, AudioSource, CutQuality, FileAudioSource, MemoryAudioSource, PlannedChunk,
-    ProcessingError, SampleSpan, SymphoniaAudioDecoder,
+    ProcessingError, SampleSpan,
 };
 
-use crate::fixtures::{Samples, flac, fmt_chunk, mp3, open, riff, riff_chunk, signal, wav};
+use crate::fixtures::{
+    Samples, decoder, flac, fmt_chunk, mp3, open, recorded, riff, riff_chunk, signal, wav,
+};
 
 async fn refused(bytes: impl Into<Vec<u8>>) -> String {
     let error = open(bytes.into()).await.unwrap_err();
@@ -21,7 +23,9 @@ async fn refused(bytes: impl Into<Vec<u8>>) -> String {
 async fn what_is_no_audio_is_named() {
     assert!(refused("").await.contains("is empty"));
     assert!(refused("Dear diary,\nit rained today.\n".repeat(500)).await.contains("is text"));
-    assert!(refused([0x1a, 0x45, 0xdf, 0xa3, 0, 0, 0, 0]).await.contains("Matroska"));
+    assert!(refused([0x1a, 0x45, 0xdf, 0xa3, 0x80]).await.contains("Matroska or WebM file without an audio"));
+    assert!(refused("\0\0\0\x10ftypM4A \0\0\0\0").await.contains("without an index (`moov`)"));
+    assert!(refused("OggS\0").await.contains("no audio stream"));
     assert!(refused("RIFF\0\0\0\0WAVE").await.contains("without a format header"));
     assert!(refused(riff(&[fmt_chunk(Samples::I16, 8_000, 1)])).await.contains("without audio data"));
     assert!(refused("fLaC").await.contains("without a whole header"));
@@ -192,7 +196,7 @@ async fn survives(bytes: Vec<u8>) -> Result<(), TestCaseError> {
         let body = chunk.body().collect().await.unwrap();
         prop_assert_eq!(body.len() as u64, chunk.content_length());
         let source = Arc::new(MemoryAudioSource::new("damaged", body));
-        if let Ok(mut reader) = SymphoniaAudioDecoder.open(source, chunk.format()) {
+        if let Ok(mut reader) = decoder().open(source, chunk.format()) {
             let mut samples = Vec::new();
             while reader.read(&mut samples).is_ok_and(|more| more) {}
         }
@@ -205,7 +209,7 @@ proptest! {
 
     #[test]
     fn damaged_files_never_panic(
-        which in 0_usize..6,
+        which in 0_usize..14,
         flips in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..40),
         cut in proptest::option::of(any::<proptest::sample::Index>()),
         head in proptest::collection::vec((0_usize..80, prop_oneof![Just(0_u8), Just(0xff), any::<u8>()]), 0..6),
@@ -217,7 +221,15 @@ proptest! {
             2 => flac(16_000, 1, 576, &signal(6_000, 1)),
             3 => mp3("cbr16_11k_mono_mpeg25"),
             4 => mp3("vbr_22k_mono_crc_no_xing"),
-            _ => mp3("free_format_22k_mono"),
+            5 => mp3("free_format_22k_mono"),
+            6 => recorded("aac_44k_moov_last.m4a"),
+            7 => recorded("aac_16k_moov_first.m4a"),
+            8 => recorded("aac_44k_fragmented.m4a"),
+            9 => recorded("video_aac_24k_stereo.mp4"),
+            10 => recorded("opus_ffmpeg.ogg"),
+            11 => recorded("opus_opusenc.opus"),
+            12 => recorded("opus_celt.ogg"),
+            _ => recorded("opus_60ms_stereo.webm"),
         };
         for (at, byte) in flips {
             let at = at.index(bytes.len());

@@ -1,8 +1,10 @@
 //! Chunks decode to exactly what the uncut recording decodes to.
 
-use wavequill_processing::{AudioFile, CutQuality, PlannedChunk, SampleIndex, SampleSpan};
+use wavequill_processing::{AudioFile, AudioFormat, CutQuality, PlannedChunk, SampleIndex, SampleSpan};
 
-use crate::fixtures::{Decoded, MP3S, Random, Samples, decode, flac, mp3, open, signal, wav};
+use crate::fixtures::{
+    AACS, Decoded, MP3S, OPUSES, Random, Samples, decode, flac, mp3, open, recorded, signal, wav,
+};
 
 fn span(start: u64, end: u64) -> SampleSpan {
     SampleSpan::new(SampleIndex::new(start), SampleIndex::new(end))
@@ -71,6 +73,76 @@ async fn mp3_cuts_lose_and_damage_no_sample() {
         let trim = if has_lame_tag { 576 + 529 } else { 0 };
         assert_random_cuts_are_whole(mp3(name), trim, 100).await;
     }
+}
+
+#[tokio::test]
+async fn aac_cuts_lose_and_damage_no_sample() {
+    for (name, samples, trim) in AACS {
+        let bytes = recorded(name);
+        assert_eq!(open(bytes.clone()).await.unwrap().span().len(), samples, "{name}");
+        assert_random_cuts_are_whole(bytes, trim, 60).await;
+    }
+}
+
+#[tokio::test]
+async fn opus_cuts_are_heard_as_in_the_uncut_recording() {
+    for (name, samples, allowed) in OPUSES {
+        let file = open(recorded(name)).await.unwrap();
+        assert_eq!(file.warnings(), &[], "{name}");
+        assert_eq!(file.span().len(), samples, "{name}");
+        let whole = cut_and_decode(&file, file.span()).await;
+        assert_eq!(whole.samples.len() as u64, samples * whole.channels as u64, "{name}");
+        let mut random = Random::new(samples);
+        for _ in 0..70 {
+            let start = random.below(samples);
+            let owned = span(start, start + 1 + random.below((samples - start).min(100_000)));
+            let part = cut_and_decode(&file, owned).await;
+            let from = start as usize * whole.channels;
+            let want = &whole.samples[from..from + owned.len() as usize * whole.channels];
+            assert_eq!(part.samples.len(), want.len(), "{name} {owned}");
+            let off = part.samples.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off <= allowed, "{name} {owned}: {off}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn opus_pages_say_where_the_audio_ends() {
+    for name in ["opus_celt.ogg", "opus_ffmpeg.ogg", "opus_opusenc.opus"] {
+        let bytes = recorded(name);
+        let uncut = decode(bytes.clone(), AudioFormat::Ogg);
+        let file = open(bytes).await.unwrap();
+        let again = cut_and_decode(&file, file.span()).await;
+        assert!(uncut.samples == again.samples, "{name}: a cut of all decodes to all");
+    }
+}
+
+/// A chunk of `owned` decoded, of which the decoder drops what the file tells it to.
+async fn cut_and_decode(file: &AudioFile, owned: SampleSpan) -> Decoded {
+    let chunk = file.chunk(0, PlannedChunk::new(owned, CutQuality::Pause)).await.unwrap();
+    assert_eq!(chunk.first_sample(), owned.start().get() as i64);
+    let body = chunk.body().collect().await.unwrap();
+    assert_eq!(body.len() as u64, chunk.content_length(), "{owned}: the length must be known before");
+    assert_eq!(chunk.content_length(), file.chunk_size(owned).bytes());
+    decode(body, chunk.format())
+}
+
+#[tokio::test]
+async fn the_same_packets_have_the_same_hash_in_any_container() {
+    // The index in one place or in fragments: none of it is audio.
+    let hash = async |file: &AudioFile, start, end| {
+        let planned = PlannedChunk::new(span(start, end), CutQuality::Pause);
+        file.chunk(0, planned).await.unwrap().content_hash()
+    };
+    let plain = open(recorded("aac_44k_moov_last.m4a")).await.unwrap();
+    let fragmented = open(recorded("aac_44k_fragmented.m4a")).await.unwrap();
+    assert_eq!(hash(&plain, 50_000, 150_000).await, hash(&fragmented, 51_024, 151_024).await);
+    assert_ne!(hash(&plain, 50_000, 150_000).await, hash(&plain, 50_000, 150_001).await);
+    // A chunk of a chunk.
+    let chunk = plain.chunk(0, PlannedChunk::new(span(30_000, 200_000), CutQuality::Pause)).await.unwrap();
+    let inner = open(chunk.body().collect().await.unwrap()).await.unwrap();
+    let from = (50_000 - chunk.first_sample()) as u64;
+    assert_eq!(hash(&plain, 50_000, 150_000).await, hash(&inner, from, from + 100_000).await);
 }
 
 #[tokio::test]
