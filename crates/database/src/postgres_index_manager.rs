@@ -3,11 +3,13 @@
 //! Proposals are tried with HypoPG where the extension is: the planner itself says what an index would save. Where it
 //! is not, they follow rules, with low confidence. Indexes are built and dropped `CONCURRENTLY`.
 //!
-//! Today proposals are not weighed against the time that writes lose to them (a note says how much is written), bloat
-//! is not looked at, and partitioned tables get no proposals of their own.
+//! What writes lose to an index is estimated from the rows that were written, at a fixed time for each. Today bloat is
+//! not looked at, and partitioned tables get no proposals of their own.
 
 mod changes;
+mod choice;
 mod search;
+mod writes;
 
 use std::time::Duration;
 
@@ -34,6 +36,8 @@ pub struct PostgresIndexManagerConfig {
     pub build_limit: Duration,
     /// How many calls after a change are needed to judge it. Default: 100.
     pub calls_to_verify: u64,
+    /// What a row that is written costs for each index that it is in. Default: 5 µs.
+    pub write_cost: Duration,
 }
 
 impl Default for PostgresIndexManagerConfig {
@@ -43,6 +47,7 @@ impl Default for PostgresIndexManagerConfig {
             lock_timeout: Duration::from_secs(2),
             build_limit: Duration::from_secs(3_600),
             calls_to_verify: 100,
+            write_cost: Duration::from_micros(5),
         }
     }
 }
@@ -59,6 +64,13 @@ impl PostgresIndexManagerConfig {
     #[must_use]
     pub fn with_lock_timeout(mut self, time: Duration) -> Self {
         self.lock_timeout = time;
+        self
+    }
+
+    /// Sets what a row that is written costs for each index that it is in.
+    #[must_use]
+    pub fn with_write_cost(mut self, time: Duration) -> Self {
+        self.write_cost = time;
         self
     }
 
@@ -131,7 +143,7 @@ impl IndexManager for PostgresIndexManager {
     }
 
     async fn propose(&self, workload: &Workload, budget: &IndexBudget) -> Result<IndexPlan, DatabaseError> {
-        search::propose(&self.pool, workload, budget).await
+        search::propose(&self.pool, &self.config, workload, budget).await
     }
 
     async fn apply(&self, plan: &ApprovedPlan) -> Result<ApplyReport, DatabaseError> {

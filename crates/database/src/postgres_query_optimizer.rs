@@ -1,9 +1,9 @@
 //! The optimizer for PostgreSQL: statements from `pg_stat_statements`, or the pool's own recording where the extension
 //! is missing; plans from `EXPLAIN`, which runs nothing.
 //!
-//! Today it judges plans by the planner's estimates: measured runs, and N+1 patterns across statements, are not
-//! looked at yet.
+//! Today it judges plans by the planner's estimates: measured runs are not looked at yet.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,8 +12,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::adapters::postgres::{PlanSession, catalogue};
 use crate::engine::catalogue::Catalogue;
-use crate::engine::sql_text::{Engine, parse, read};
-use crate::engine::{plan_reader, rules};
+use crate::engine::sql_text::{Engine, is_about_the_catalogue, parse, read};
+use crate::engine::{plan_reader, row_by_row, rules};
 use crate::{
     DatabaseError, Finding, Fingerprint, ObservedQuery, PostgresPool, QueryOptimizer, QueryPlan,
     TableStatistics, Window, Workload, WorkloadSource,
@@ -38,7 +38,8 @@ pub struct PostgresQueryOptimizer {
 
 /// Statements of this database that pg_stat_statements knows, as far as this role may see them.
 const STATEMENTS: &str = "
-SELECT json_build_object('text', query, 'calls', calls, 'total_ms', total_exec_time, 'max_ms', max_exec_time)::text
+SELECT json_build_object('text', query, 'calls', calls, 'total_ms', total_exec_time, 'max_ms', max_exec_time,
+                         'rows', rows)::text
        AS json
 FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid AND d.datname = current_database()
 WHERE query <> '<insufficient privilege>' AND toplevel
@@ -77,8 +78,21 @@ impl PostgresQueryOptimizer {
 
     async fn of_the_server(&self, session: &mut PlanSession) -> Result<Workload, DatabaseError> {
         let rows = session.json(STATEMENTS).await?;
-        let queries = rows.iter().filter_map(observed).collect();
+        let (own, queries): (Vec<_>, Vec<_>) = rows
+            .iter()
+            .filter_map(observed)
+            .partition(|query| is_about_the_catalogue(&query.text, Engine::Postgres));
         let mut workload = Workload::new(WorkloadSource::PgStatStatements, queries);
+        if !own.is_empty() {
+            workload.notes.push(format!("{} statements about the catalogue were left out", own.len()));
+        }
+        // The server does not know who called; the pool does, for the statements that went through it.
+        let recorded = self.pool.recorded();
+        let repeats: HashMap<&str, u32> =
+            recorded.queries.iter().filter_map(|query| Some((query.text.as_str(), query.repeats?))).collect();
+        for query in &mut workload.queries {
+            query.repeats = repeats.get(query.text.as_str()).copied();
+        }
         let hidden = session.json(HIDDEN).await?.first().and_then(Value::as_u64).unwrap_or(0);
         if hidden > 0 {
             let role = "GRANT pg_read_all_stats TO this role";
@@ -102,7 +116,9 @@ fn observed(row: &Value) -> Option<ObservedQuery> {
     let fingerprint = Fingerprint::new(xxh3_64(text.as_bytes()));
     let total = Duration::from_secs_f64(ms("total_ms") / 1_000.0);
     let max = Duration::from_secs_f64(ms("max_ms") / 1_000.0);
-    Some(ObservedQuery { max, ..ObservedQuery::new(fingerprint, text, row.get("calls")?.as_u64()?, total) })
+    let rows = row.get("rows").and_then(Value::as_u64);
+    let calls = row.get("calls")?.as_u64()?;
+    Some(ObservedQuery { max, rows, ..ObservedQuery::new(fingerprint, text, calls, total) })
 }
 
 #[async_trait]
@@ -112,6 +128,13 @@ impl QueryOptimizer for PostgresQueryOptimizer {
         let workload = self.look(&mut session).await?;
         session.end().await?;
         Ok(window.cut(workload))
+    }
+
+    async fn patterns(&self, workload: &Workload) -> Result<Vec<Finding>, DatabaseError> {
+        let mut session = self.pool.plan_session("statement patterns").await?;
+        let catalogue = catalogue(&mut session).await?;
+        session.end().await?;
+        Ok(row_by_row::find(workload, &catalogue, Engine::Postgres))
     }
 
     async fn explain(&self, query: &ObservedQuery) -> Result<QueryPlan, DatabaseError> {

@@ -42,6 +42,12 @@ pub trait QueryOptimizer: Debug + Send + Sync + 'static {
     /// What costs time in a plan, what matters most first.
     fn diagnose(&self, plan: &QueryPlan, statistics: &TableStatistics) -> Vec<Finding>;
 
+    /// What shows only when statements are seen together: one that is asked for row by row of another one's result.
+    ///
+    /// # Errors
+    /// What the database refused, or the pool.
+    async fn patterns(&self, workload: &Workload) -> Result<Vec<Finding>, DatabaseError>;
+
     /// The statements that take most time in all, at most so many.
     fn slow_queries(&self, workload: &Workload, most: usize) -> Vec<ObservedQuery> {
         workload.queries.iter().take(most).cloned().collect()
@@ -52,14 +58,21 @@ pub trait QueryOptimizer: Debug + Send + Sync + 'static {
         regression::regressions(before, after)
     }
 
-    /// The costliest statements, at most so many, and what is wrong with their plans.
+    /// The costliest statements of a window, at most so many, and what is wrong with their plans.
     ///
     /// # Errors
     /// As [`workload`](Self::workload); a statement that cannot be explained is a note.
     async fn report(&self, window: &Window, most: usize) -> Result<QueryReport, DatabaseError> {
-        let workload = self.workload(window).await?;
-        let slow = self.slow_queries(&workload, most);
-        let (mut findings, mut notes) = (Vec::new(), workload.notes);
+        self.report_on(&self.workload(window).await?, most).await
+    }
+
+    /// The costliest statements of a workload, at most so many, and what is wrong with their plans.
+    ///
+    /// # Errors
+    /// As [`workload`](Self::workload); a statement that cannot be explained is a note.
+    async fn report_on(&self, workload: &Workload, most: usize) -> Result<QueryReport, DatabaseError> {
+        let slow = self.slow_queries(workload, most);
+        let (mut findings, mut notes) = (self.patterns(workload).await?, workload.notes.clone());
         for query in &slow {
             let plan = match self.explain(query).await {
                 Ok(plan) => plan,
@@ -97,6 +110,10 @@ macro_rules! forward {
                 (**self).diagnose(plan, statistics)
             }
 
+            async fn patterns(&self, workload: &Workload) -> Result<Vec<Finding>, DatabaseError> {
+                (**self).patterns(workload).await
+            }
+
             fn slow_queries(&self, workload: &Workload, most: usize) -> Vec<ObservedQuery> {
                 (**self).slow_queries(workload, most)
             }
@@ -107,6 +124,14 @@ macro_rules! forward {
 
             async fn report(&self, window: &Window, most: usize) -> Result<QueryReport, DatabaseError> {
                 (**self).report(window, most).await
+            }
+
+            async fn report_on(
+                &self,
+                workload: &Workload,
+                most: usize,
+            ) -> Result<QueryReport, DatabaseError> {
+                (**self).report_on(workload, most).await
             }
         }
     };

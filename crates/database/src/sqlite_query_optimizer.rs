@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use crate::adapters::sqlite::catalogue;
 use crate::engine::catalogue::Catalogue;
 use crate::engine::plan_reader::{SqliteStep, from_sqlite};
-use crate::engine::rules;
 use crate::engine::sql_text::{Engine, Reading, parse, read};
+use crate::engine::{row_by_row, rules};
 use crate::{
     DatabaseError, Finding, ObservedQuery, QueryOptimizer, QueryPlan, SqlitePool, TableStatistics, Window,
     Workload,
@@ -46,6 +46,10 @@ impl QueryOptimizer for SqliteQueryOptimizer {
         workload.queries.retain(|query| parse(&query.text, Engine::Sqlite).is_ok());
         workload.notes.push("only this process's statements are known".to_owned());
         Ok(window.cut(workload))
+    }
+
+    async fn patterns(&self, workload: &Workload) -> Result<Vec<Finding>, DatabaseError> {
+        Ok(row_by_row::find(workload, &catalogue(&self.pool).await?, Engine::Sqlite))
     }
 
     async fn explain(&self, query: &ObservedQuery) -> Result<QueryPlan, DatabaseError> {

@@ -21,6 +21,12 @@ const CHROMIUM: Program = Program {
     hint: "install Chromium (Debian: apt-get install chromium; macOS: brew install chromium)",
 };
 
+const PGBOUNCER: Program = Program {
+    name: "pgbouncer",
+    package: "pgbouncer",
+    hint: "install PgBouncer (Debian: apt-get install pgbouncer; macOS: brew install pgbouncer)",
+};
+
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let started = Instant::now();
     // Outputs are read by those who will read them: a browser, and Prometheus's own checker.
@@ -28,6 +34,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         for program in [PROMTOOL, CHROMIUM] {
             find_or_install(program, &[])?;
         }
+    }
+    if args.is_empty() || args.iter().any(|arg| arg == "wavequill-database") {
+        find_or_install(PGBOUNCER, &["/usr/sbin".into()])?;
     }
     let folder =
         tempfile::Builder::new().prefix("wavequill-test-").tempdir().context("no temporary folder")?;

@@ -6,6 +6,7 @@
     reason = "tests: a failure is a panic that says where"
 )]
 
+mod advisor;
 mod bad_input;
 mod failures;
 mod killed;

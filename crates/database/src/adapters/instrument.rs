@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use diesel::connection::{Instrumentation, InstrumentationEvent};
@@ -20,6 +20,15 @@ pub(crate) struct Probe {
     /// Statements begun, less statements ended: above zero when a future was dropped in the middle of one.
     under_way: AtomicI64,
     broken: AtomicBool,
+    /// Counts who has held the connection.
+    holder: AtomicU32,
+}
+
+impl Probe {
+    /// From now on somebody else holds the connection.
+    pub(crate) fn next_holder(&self) {
+        self.holder.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[cfg(feature = "postgres")]
@@ -43,6 +52,37 @@ pub(crate) struct Watch {
     on_lost: Option<OnLost>,
     next: Option<Box<dyn Instrumentation>>,
     begun: Option<Duration>,
+    run: Run,
+}
+
+/// How often one holder of the connection has called each of its statements, without a long pause.
+#[derive(Debug, Default)]
+struct Run {
+    holder: u32,
+    statements: Vec<(Fingerprint, u32, Duration)>,
+}
+
+/// Of more statements by one holder the first ones are followed.
+const FOLLOWED: usize = 8;
+/// After such a pause it is no longer the same run: whoever looks again each second does not ask row by row.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Run {
+    fn count(&mut self, holder: u32, fingerprint: Fingerprint, now: Duration) -> u32 {
+        if self.holder != holder {
+            self.holder = holder;
+            self.statements.clear();
+        }
+        if let Some((_, count, last)) = self.statements.iter_mut().find(|(it, _, _)| *it == fingerprint) {
+            *count = if now.saturating_sub(*last) < PAUSE { count.saturating_add(1) } else { 1 };
+            *last = now;
+            return *count;
+        }
+        if self.statements.len() < FOLLOWED {
+            self.statements.push((fingerprint, 1, now));
+        }
+        1
+    }
 }
 
 impl Watch {
@@ -53,7 +93,14 @@ impl Watch {
             on_lost,
             next: diesel::connection::get_default_instrumentation(),
             begun: None,
+            run: Run::default(),
         }
+    }
+
+    /// From now on somebody else holds the connection.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn next_holder(&self) {
+        self.probe.next_holder();
     }
 
     fn finished(&mut self, query: &dyn fmt::Display, error: Option<&diesel::result::Error>) {
@@ -68,11 +115,15 @@ impl Watch {
             on_lost();
         }
         // Of statements that overlap only the last start is known: they are counted, not timed.
-        let elapsed = self.begun.take().map(|begun| SystemClock.monotonic().saturating_sub(begun));
+        let begun = self.begun.take();
         if before == 1
-            && let Some(elapsed) = elapsed
+            && let Some(begun) = begun
         {
-            self.recorder.record(fingerprint(query), elapsed, error.is_some(), || statement_text(query));
+            let now = SystemClock.monotonic();
+            let fingerprint = fingerprint(query);
+            let repeats = self.run.count(self.probe.holder.load(Ordering::Relaxed), fingerprint, now);
+            let took = now.saturating_sub(begun);
+            self.recorder.record(fingerprint, took, error.is_some(), repeats, || statement_text(query));
         }
     }
 }
@@ -135,6 +186,20 @@ fn statement_text(query: &dyn fmt::Display) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_ends_with_its_holder_or_a_pause() {
+        let mut run = Run::default();
+        let (one, other) = (Fingerprint::new(1), Fingerprint::new(2));
+        let at = |ms| Duration::from_millis(ms);
+        assert_eq!(
+            [run.count(0, one, at(0)), run.count(0, other, at(5)), run.count(0, one, at(10))],
+            [1, 1, 2]
+        );
+        assert_eq!(run.count(0, one, at(1_010)), 1, "a second later");
+        assert_eq!(run.count(1, one, at(1_020)), 1, "somebody else");
+        assert_eq!(run.count(1, one, at(1_030)), 2);
+    }
 
     #[test]
     fn bound_values_are_neither_kept_nor_part_of_the_fingerprint() {

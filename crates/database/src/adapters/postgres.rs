@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod connect;
+mod pooler;
 #[cfg(feature = "diesel-async-0-9")]
 mod schema;
 mod session;

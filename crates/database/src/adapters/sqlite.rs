@@ -10,6 +10,7 @@ mod open;
 pub(crate) mod schema;
 mod session;
 mod timer;
+mod trial;
 mod writer;
 
 use std::fmt;
@@ -29,6 +30,7 @@ pub(crate) use self::catalogue::catalogue;
 use self::lane::{Gate, Reader, ReaderConnector};
 pub(crate) use self::session::SchemaCopy;
 use self::timer::{Sleep, Timer};
+pub(crate) use self::trial::{Trial, TrialIndex};
 use self::writer::{Job, WriteJob, Writer};
 use crate::adapters::errors::statement_error;
 use crate::config::{SqliteConfig, SqliteLocation};

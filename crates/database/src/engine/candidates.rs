@@ -7,6 +7,8 @@ use crate::engine::sql_text::{Ordered, Reading, TableUse};
 
 /// More columns than this rarely narrow further, and each makes the index larger.
 const MOST_COLUMNS: usize = 4;
+/// With more it is nearly the table once more.
+const MOST_INCLUDED: usize = 6;
 
 /// An index that does not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +17,8 @@ pub(crate) struct IndexSpec {
     pub(crate) columns: Vec<Ordered>,
     /// The rows that it holds, if not all.
     pub(crate) predicate: Option<String>,
+    /// Columns that it only carries, so that the table need not be read.
+    pub(crate) include: Vec<String>,
 }
 
 impl IndexSpec {
@@ -41,7 +45,10 @@ impl IndexSpec {
             |by: &Ordered| format!("{}{}", quoted_part(&by.column), if by.descending { " DESC" } else { "" });
         let columns: Vec<_> = self.columns.iter().map(column).collect();
         let predicate = self.predicate.as_ref().map(|rows| format!(" WHERE {rows}")).unwrap_or_default();
-        format!("ON {} ({}){predicate}", quoted(&self.table), columns.join(", "))
+        let include: Vec<_> = self.include.iter().map(|column| quoted_part(column)).collect();
+        let include =
+            if include.is_empty() { String::new() } else { format!(" INCLUDE ({})", include.join(", ")) };
+        format!("ON {} ({}){include}{predicate}", quoted(&self.table), columns.join(", "))
     }
 
     /// Whether an index that exists serves as well: it begins with the same columns in the same order, for all rows.
@@ -53,6 +60,7 @@ impl IndexSpec {
             && index.table == self.table
             && same == self.columns.len()
             && plain_order
+            && self.include.iter().all(|column| index.columns.contains(column))
             && !index.rest.contains("WHERE")
     }
 }
@@ -95,7 +103,10 @@ fn of_table(table: &TableUse) -> Vec<IndexSpec> {
         table: table.table.clone(),
         columns,
         predicate: None,
+        include: Vec::new(),
     });
+    let whole: Vec<_> = whole.collect();
+    let covering: Vec<_> = whole.iter().filter_map(|spec| covering(spec, table)).collect();
     // A part of the rows, where the statement itself names a constant.
     let partial = table.constant.iter().filter_map(|(column, comparison)| {
         let rest: Vec<_> = equal.iter().filter(|by| by.column != *column).cloned().collect();
@@ -104,9 +115,22 @@ fn of_table(table: &TableUse) -> Vec<IndexSpec> {
             columns = table.range.iter().map(|it| ascending(it)).take(1).collect();
         }
         let predicate = Some(format!("{} {comparison}", quoted_part(column)));
-        (!columns.is_empty()).then(|| IndexSpec { table: table.table.clone(), columns, predicate })
+        (!columns.is_empty()).then(|| IndexSpec {
+            table: table.table.clone(),
+            columns,
+            predicate,
+            include: Vec::new(),
+        })
     });
-    partial.collect::<Vec<_>>().into_iter().chain(whole).collect()
+    partial.collect::<Vec<_>>().into_iter().chain(whole).chain(covering).collect()
+}
+
+/// The same with all that the statement reads of the table, if that is not much more.
+fn covering(spec: &IndexSpec, table: &TableUse) -> Option<IndexSpec> {
+    let is_key = |column: &String| spec.columns.iter().any(|by| by.column == *column);
+    let include: Vec<_> = table.mentioned.iter().filter(|column| !is_key(column)).cloned().collect();
+    let few = !include.is_empty() && include.len() <= MOST_INCLUDED;
+    few.then(|| IndexSpec { include, ..spec.clone() })
 }
 
 fn ascending(column: &str) -> Ordered {
@@ -165,12 +189,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_statement_reads_besides_can_be_carried_along_unless_it_reads_everything() {
+        let found = bodies("SELECT id, run_at FROM jobs WHERE kind = $1");
+        assert!(found.contains(&"ON public.jobs (kind) INCLUDE (id, run_at)".to_owned()), "{found:?}");
+        assert!(bodies("SELECT * FROM jobs WHERE kind = $1").iter().all(|it| !it.contains("INCLUDE")));
+    }
+
+    #[test]
     fn joins_subqueries_and_updates_are_read_too() {
         let found = bodies("SELECT * FROM runs r JOIN jobs j ON j.id = r.job_id WHERE j.kind = $1");
         assert!(found.contains(&"ON public.runs (job_id)".to_owned()), "{found:?}");
         assert!(found.contains(&"ON public.jobs (kind)".to_owned()), "{found:?}");
         let found = bodies("UPDATE jobs SET state = $1 WHERE id IN (SELECT id FROM jobs WHERE kind = $2)");
-        assert_eq!(found, ["ON public.jobs (kind)"], "the primary key serves the outer one");
+        let expected = ["ON public.jobs (kind)", "ON public.jobs (kind) INCLUDE (id)"];
+        assert_eq!(found, expected, "the primary key serves the outer one");
     }
 
     #[test]
@@ -197,6 +229,7 @@ mod tests {
             table: "public.Very Long".repeat(9),
             columns: vec![ascending("größe"), ascending("b")],
             predicate: None,
+            include: Vec::new(),
         };
         assert!(spec.name().len() <= 63 && spec.name().is_ascii(), "{}", spec.name());
         assert_eq!(spec.name(), spec.clone().name());

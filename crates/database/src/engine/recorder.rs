@@ -27,6 +27,7 @@ struct Entry {
     reads: bool,
     errors: u64,
     calls: u64,
+    repeats: u32,
     total: Duration,
     max: Duration,
     latencies: Latencies,
@@ -38,12 +39,13 @@ impl QueryRecorder {
         Arc::new(Self { pool, slow, metrics, entries: Mutex::new(HashMap::new()) })
     }
 
-    /// Counts a call. The text is asked for only when the statement is new.
+    /// Counts a call, the so manieth in a row of one holder. The text is asked for only when the statement is new.
     pub(crate) fn record(
         &self,
         fingerprint: Fingerprint,
         took: Duration,
         failed: bool,
+        repeats: u32,
         text: impl FnOnce() -> String,
     ) {
         let mut entries = self.entries.lock();
@@ -52,6 +54,7 @@ impl QueryRecorder {
         }
         let entry = entries.entry(fingerprint).or_insert_with(|| Entry::new(&text()));
         entry.calls += 1;
+        entry.repeats = entry.repeats.max(repeats);
         entry.errors += u64::from(failed);
         entry.total += took;
         entry.max = entry.max.max(took);
@@ -77,6 +80,7 @@ impl QueryRecorder {
             errors: entry.errors,
             max: entry.max,
             latencies: Some(entry.latencies.clone()),
+            repeats: Some(entry.repeats),
             ..ObservedQuery::new(fingerprint, &*entry.text, entry.calls, entry.total)
         });
         Workload::new(WorkloadSource::OwnRecording, queries.collect())
@@ -92,6 +96,7 @@ impl Entry {
             reads: reads(text),
             errors: 0,
             calls: 0,
+            repeats: 0,
             total: Duration::ZERO,
             max: Duration::ZERO,
             latencies: Latencies::default(),
@@ -122,11 +127,13 @@ mod tests {
     #[test]
     fn the_costliest_statements_stay_when_there_are_too_many() {
         let recorder = QueryRecorder::new("test".into(), Duration::from_secs(1));
-        recorder
-            .record(Fingerprint::new(u64::MAX), Duration::from_secs(2), false, || "SELECT slow".to_owned());
+        recorder.record(Fingerprint::new(u64::MAX), Duration::from_secs(2), false, 1, || {
+            "SELECT slow".to_owned()
+        });
         for hash in 0..5_000 {
-            recorder
-                .record(Fingerprint::new(hash), Duration::from_micros(1), true, || format!("SELECT {hash}"));
+            recorder.record(Fingerprint::new(hash), Duration::from_micros(1), true, 1, || {
+                format!("SELECT {hash}")
+            });
         }
         let workload = recorder.workload();
         assert_eq!(workload.queries.len(), CAPACITY);

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, FromTable, JoinConstraint, JoinOperator, LimitClause, OrderByExpr, OrderByKind,
-    OrderBySort, Query, Select, SetExpr, Statement, TableFactor, TableWithJoins, UpdateTableFromKind, Value,
-    Visit, Visitor,
+    AssignmentTarget, BinaryOperator, Expr, FromTable, JoinConstraint, JoinOperator, LimitClause, ObjectName,
+    OrderByExpr, OrderByKind, OrderBySort, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
+    TableWithJoins, UpdateTableFromKind, Value, Visit, Visitor,
 };
 use sqlparser::dialect::{self, Dialect};
 use sqlparser::parser::Parser;
@@ -41,6 +41,8 @@ pub(crate) struct TableUse {
     /// Columns with a lower or an upper bound.
     pub(crate) range: Vec<String>,
     pub(crate) order: Vec<Ordered>,
+    /// All its columns that the query names; none if it asks for all, or is no query.
+    pub(crate) mentioned: Vec<String>,
 }
 
 /// What the text says.
@@ -72,6 +74,41 @@ pub(crate) fn parse(text: &str, engine: Engine) -> Result<Statement, String> {
         }
         _ => Err("it neither reads nor changes rows".to_owned()),
     }
+}
+
+/// Whether a statement asks only for what the database knows about itself. One that cannot be read does not.
+#[cfg(feature = "postgres")]
+pub(crate) fn is_about_the_catalogue(text: &str, engine: Engine) -> bool {
+    let Ok(statement) = parse(text, engine) else { return false };
+    let (mut system, mut other) = (0, 0);
+    let ControlFlow::<()>::Continue(()) = sqlparser::ast::visit_relations(&statement, |name| {
+        let parts: Vec<_> =
+            name.0.iter().filter_map(|part| part.as_ident()).map(|it| it.value.as_str()).collect();
+        let of_the_system = match parts.as_slice() {
+            ["pg_catalog" | "information_schema", ..] => true,
+            [.., table] => table.starts_with("pg_") || table.starts_with("hypopg"),
+            [] => false,
+        };
+        *(if of_the_system { &mut system } else { &mut other }) += 1;
+        ControlFlow::Continue(())
+    }) else {
+        return false;
+    };
+    other == 0 && (system > 0 || text.contains("set_config("))
+}
+
+/// The columns that an UPDATE sets, and its table as the statement names it.
+#[cfg(feature = "postgres")]
+pub(crate) fn updated(statement: &Statement) -> Option<(String, Vec<String>)> {
+    let Statement::Update(update) = statement else { return None };
+    let TableFactor::Table { name, .. } = &update.table.relation else { return None };
+    let last = |name: &ObjectName| Some(name.0.last()?.as_ident()?.value.clone());
+    let columns = update.assignments.iter().flat_map(|assignment| match &assignment.target {
+        AssignmentTarget::ColumnName(name) => last(name).into_iter().collect::<Vec<_>>(),
+        AssignmentTarget::Tuple(names) => names.iter().filter_map(last).collect(),
+    });
+    let parts: Vec<_> = name.0.iter().filter_map(|part| part.as_ident()).map(|it| it.value.clone()).collect();
+    Some((parts.join("."), columns.collect()))
 }
 
 /// What the statement compares, orders and joins by; columns are told by the catalogue.
@@ -138,7 +175,21 @@ impl Reader<'_> {
             _ => &[],
         };
         let tables: Vec<_> = select.from.iter().collect();
+        let first = self.reading.uses.len();
         self.scope(&tables, select.selection.as_ref(), order);
+        let all = select
+            .projection
+            .iter()
+            .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+        if let Some(uses) = self.reading.uses.get_mut(first..)
+            && !all
+        {
+            let uses = uses.iter_mut().map(|table| (table.called.clone(), std::mem::take(table)));
+            let mut scope = Scope { catalogue: self.catalogue, uses: uses.collect() };
+            scope.mention(select, order);
+            self.reading.uses.truncate(first);
+            self.reading.uses.extend(scope.uses.into_iter().map(|(_, table)| table));
+        }
     }
 
     fn scope(&mut self, from: &[&TableWithJoins], condition: Option<&Expr>, order: &[OrderByExpr]) {
@@ -211,6 +262,25 @@ impl Scope<'_> {
                 Some((at, column.value.clone()))
             }
             _ => None,
+        }
+    }
+
+    /// Every column that the query names, in the order of the table.
+    fn mention(&mut self, select: &Select, order: &[OrderByExpr]) {
+        let mut found = Vec::new();
+        let mut note = |expr: &Expr| {
+            found.extend(self.column(expr));
+            ControlFlow::<()>::Continue(())
+        };
+        // Neither ends early.
+        let _ended = sqlparser::ast::visit_expressions(select, &mut note).is_break();
+        for by in order {
+            let _ended = sqlparser::ast::visit_expressions(&by.expr, &mut note).is_break();
+        }
+        for (at, (_, table)) in self.uses.iter_mut().enumerate() {
+            let known = self.catalogue.tables.get(&table.table).map_or(&[][..], |it| it.columns.as_slice());
+            let named = |column: &&String| found.iter().any(|(its, name)| *its == at && name == *column);
+            table.mentioned = known.iter().filter(named).cloned().collect();
         }
     }
 

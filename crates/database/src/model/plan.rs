@@ -135,6 +135,8 @@ pub enum Rule {
     LargeOffset,
     /// The planner knows the table only as it was long ago, or not at all.
     StaleStatistics,
+    /// A statement that is asked for row by row of another one's result.
+    RowByRow,
 }
 
 /// Something in a plan that costs time, with the evidence and what to do about it.

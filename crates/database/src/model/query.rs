@@ -42,12 +42,27 @@ pub struct ObservedQuery {
     pub max: Duration,
     /// The calls by duration, where the source knows them.
     pub latencies: Option<Latencies>,
+    /// Rows returned or changed by all calls together, where the source counts them.
+    pub rows: Option<u64>,
+    /// How often it was called at most by one holder of a connection without a pause of a second, where the pool
+    /// recorded it.
+    pub repeats: Option<u32>,
 }
 
 impl ObservedQuery {
     /// A statement that was called so often, and took so long in all.
     pub fn new(fingerprint: Fingerprint, text: impl Into<String>, calls: u64, total: Duration) -> Self {
-        Self { fingerprint, text: text.into(), calls, errors: 0, total, max: Duration::ZERO, latencies: None }
+        Self {
+            fingerprint,
+            text: text.into(),
+            calls,
+            errors: 0,
+            total,
+            max: Duration::ZERO,
+            latencies: None,
+            rows: None,
+            repeats: None,
+        }
     }
 
     /// The mean time of a call.
@@ -74,6 +89,8 @@ impl ObservedQuery {
             total: self.total.saturating_sub(earlier.total),
             max: self.max,
             latencies,
+            rows: self.rows.map(|rows| rows.saturating_sub(earlier.rows.unwrap_or(0))),
+            repeats: self.repeats,
         })
     }
 }
@@ -126,6 +143,8 @@ pub struct Workload {
     pub writes: BTreeMap<String, TableWrites>,
     /// What is missing, and how to have it.
     pub notes: Vec<String>,
+    /// Whether statements and writes were counted over the same time.
+    pub(crate) one_span: bool,
 }
 
 impl Workload {
@@ -136,7 +155,9 @@ impl Workload {
 
     pub(crate) fn new(source: WorkloadSource, mut queries: Vec<ObservedQuery>) -> Self {
         queries.sort_by(|a, b| b.total.cmp(&a.total).then(a.fingerprint.cmp(&b.fingerprint)));
-        Self { source, queries, writes: BTreeMap::new(), notes: Vec::new() }
+        // A server counts both since its last reset; a pool knows statements only since it was opened.
+        let one_span = source != WorkloadSource::OwnRecording;
+        Self { source, queries, writes: BTreeMap::new(), notes: Vec::new(), one_span }
     }
 
     /// What came after `earlier` was taken from the same source.
@@ -162,6 +183,7 @@ impl Workload {
         Self {
             writes: writes.collect(),
             notes: self.notes.clone(),
+            one_span: true,
             ..Self::new(self.source, self.queries.iter().filter_map(later).collect())
         }
     }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::has_table;
-use crate::adapters::sqlite::{SchemaCopy, SqlitePool, catalogue};
+use crate::adapters::sqlite::{SchemaCopy, SqlitePool, Trial, TrialIndex, catalogue};
 use crate::engine::candidates::{IndexSpec, candidates};
 use crate::engine::catalogue::{Catalogue, quoted};
 use crate::engine::sql_text::{Engine, Reading, parse, read};
+use crate::engine::trial_text::{TrialText, trial_text};
 use crate::sqlite_query_optimizer::plan_of;
 use crate::{
     ChangeId, ChangeKind, Confidence, DatabaseError, IndexBudget, IndexChange, IndexPlan, ObservedQuery,
@@ -42,21 +43,31 @@ pub(super) async fn propose(
     let rejected = rejected(pool).await?;
     let total: f64 = workload.queries.iter().map(|query| query.total.as_secs_f64()).sum();
     let mut found: Vec<(IndexSpec, IndexChange)> = Vec::new();
+    let mut subjects = Vec::new();
     let mut explains = budget.explains;
     for query in workload.queries.iter().take(MOST_QUERIES) {
-        let reading = match parse(&query.text, Engine::Sqlite) {
-            Ok(statement) => read(&statement, &catalogue),
+        let statement = match parse(&query.text, Engine::Sqlite) {
+            Ok(statement) => statement,
             Err(reason) => {
                 plan.notes.push(format!("{} was left out: {reason}", query.fingerprint));
                 continue;
             }
         };
+        let reading = read(&statement, &catalogue);
         let mut specs = candidates(&reading, &catalogue);
-        specs.retain(|spec| !rejected.contains(&spec.name()));
-        let trial = Trial { pool, catalogue: &catalogue, copy: &copy, query, reading: &reading };
-        if let Some((sampled, gain)) = trial.best(&specs, &mut explains).await? {
-            let saving = gain * query.total.as_secs_f64() / total.max(f64::MIN_POSITIVE);
-            merge(&mut found, trial.change(&sampled, gain, saving), sampled.spec);
+        // SQLite's indexes carry nothing besides their keys.
+        specs.retain(|spec| spec.include.is_empty() && !rejected.contains(&spec.name()));
+        let trial = Planner { pool, catalogue: &catalogue, copy: &copy, query, reading: &reading };
+        let picked = trial.picked(&specs, &mut explains).await?;
+        if !picked.is_empty() {
+            let text = trial_text(&statement, &reading, &catalogue);
+            subjects.push(Subject { query, picked, text });
+        }
+    }
+    let timed = time(pool, &subjects, &mut plan.notes).await?;
+    for (subject, verdict) in subjects.iter().zip(timed) {
+        if let Some((change, spec)) = subject.change(verdict, total) {
+            merge(&mut found, change, spec);
         }
     }
     if explains == 0 {
@@ -128,7 +139,7 @@ async fn copy(pool: &SqlitePool, catalogue: &Catalogue) -> Result<SchemaCopy, Da
     Ok(SchemaCopy { schema, statistics })
 }
 
-struct Trial<'a> {
+struct Planner<'a> {
     pool: &'a SqlitePool,
     catalogue: &'a Catalogue,
     copy: &'a SchemaCopy,
@@ -136,17 +147,17 @@ struct Trial<'a> {
     reading: &'a Reading,
 }
 
-impl Trial<'_> {
-    /// The candidate with which the statement reads least, and the share of its rows that it saves.
-    async fn best(
+impl Planner<'_> {
+    /// The candidates that the planner would use and that save enough, each with the share of the rows that it
+    /// saves, the best first.
+    async fn picked(
         &self,
         specs: &[IndexSpec],
         explains: &mut u32,
-    ) -> Result<Option<(Sampled, f64)>, DatabaseError> {
-        let Some(now) = self.plan(None, explains).await? else { return Ok(None) };
-        let mut best: Option<(Sampled, f64)> = None;
-        let alike_now = BTreeMap::new();
-        let reads_now = self.rows_read(&now, &alike_now);
+    ) -> Result<Vec<(Sampled, f64)>, DatabaseError> {
+        let mut picked: Vec<(Sampled, f64)> = Vec::new();
+        let Some(now) = self.plan(None, explains).await? else { return Ok(picked) };
+        let reads_now = self.rows_read(&now, &BTreeMap::new());
         for spec in specs {
             let sampled = self.sample(spec).await?;
             let Some(plan) = self.plan(Some(&sampled), explains).await? else { continue };
@@ -156,14 +167,14 @@ impl Trial<'_> {
             }
             let alike = [(name, sampled.alike.clone())].into_iter().collect();
             let gain = 1.0 - self.rows_read(&plan, &alike) / reads_now.max(1.0);
-            let better = best.as_ref().is_none_or(|(known, most)| {
-                gain > most + 0.001 || (gain > most - 0.001 && sampled.bytes < known.bytes)
-            });
-            if gain >= LEAST_GAIN && better {
-                best = Some((sampled, gain));
+            if gain >= LEAST_GAIN {
+                picked.push((sampled, gain));
             }
         }
-        Ok(best)
+        // Gains to a tenth of a percent: below that the smaller index is the better one.
+        let rank = |gain: f64| (gain * 1_000.0).round() as i64;
+        picked.sort_by_key(|(sampled, gain)| (std::cmp::Reverse(rank(*gain)), sampled.bytes));
+        Ok(picked)
     }
 
     async fn plan(
@@ -243,24 +254,101 @@ impl Trial<'_> {
         }
         if sorts { read * 2.0 } else { read }
     }
+}
 
-    fn change(&self, sampled: &Sampled, gain: f64, saving: f64) -> IndexChange {
+/// A statement with the indexes that the planner would use for it.
+struct Subject<'a> {
+    query: &'a ObservedQuery,
+    picked: Vec<(Sampled, f64)>,
+    /// How it can be run, if that is known.
+    text: Option<TrialText>,
+}
+
+/// What timing a statement's candidates on a copy came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timed {
+    /// This candidate keeps at least half of what it promised.
+    Confirmed(usize),
+    /// None does.
+    Refuted,
+    /// It could not be run there.
+    Not,
+}
+
+/// Runs the statements on a copy of the database, with each candidate until one is confirmed.
+async fn time(
+    pool: &SqlitePool,
+    subjects: &[Subject<'_>],
+    notes: &mut Vec<String>,
+) -> Result<Vec<Timed>, DatabaseError> {
+    let trials: Vec<Option<Trial>> = subjects.iter().map(Subject::trial).collect();
+    let wanted: Vec<Trial> = trials.iter().flatten().cloned().collect();
+    let results = if wanted.is_empty() { None } else { pool.time_on_copy(wanted).await? };
+    let mut results = results.unwrap_or_default().into_iter();
+    let mut timed = Vec::with_capacity(subjects.len());
+    for (subject, trial) in subjects.iter().zip(&trials) {
+        let result = trial.as_ref().and_then(|_| results.next());
+        let verdict = match result.flatten() {
+            Some(Some(at)) => Timed::Confirmed(at),
+            Some(None) => Timed::Refuted,
+            None => Timed::Not,
+        };
+        let fingerprint = subject.query.fingerprint;
+        match verdict {
+            Timed::Refuted => notes.push(format!(
+                "{fingerprint}: the planner would use another index, and on a copy of the data none made it \
+                 faster by half of what was expected"
+            )),
+            Timed::Not => notes.push(format!("{fingerprint} could not be timed on a copy of the data")),
+            Timed::Confirmed(_) => {}
+        }
+        timed.push(verdict);
+    }
+    Ok(timed)
+}
+
+impl Subject<'_> {
+    fn trial(&self) -> Option<Trial> {
+        let text = self.text.clone()?;
+        let index = |(sampled, gain): &(Sampled, f64)| TrialIndex {
+            create: create(&sampled.spec),
+            drop: format!("DROP INDEX {}", quoted(&sampled.spec.name())),
+            most: 1.0 - gain / 2.0,
+        };
+        Some(Trial { text, indexes: self.picked.iter().map(index).collect() })
+    }
+
+    fn change(&self, timed: Timed, total: f64) -> Option<(IndexChange, IndexSpec)> {
+        let (at, confidence, how) = match timed {
+            Timed::Confirmed(at) => {
+                (at, Confidence::High, "; run on a copy of the data, it kept at least half of that")
+            }
+            Timed::Not => (0, Confidence::Low, "; it was not run"),
+            Timed::Refuted => return None,
+        };
+        let (sampled, gain) = self.picked.get(at)?;
+        let saving = gain * self.query.total.as_secs_f64() / total.max(f64::MIN_POSITIVE);
         let (spec, name) = (&sampled.spec, sampled.spec.name());
-        IndexChange {
+        let change = IndexChange {
             id: ChangeId::new(0),
             kind: ChangeKind::Create,
-            sql: format!("CREATE INDEX {} {}", quoted(&name), spec.body()),
+            sql: create(spec),
             undo: format!("DROP INDEX IF EXISTS {}", quoted(&name)),
             table: spec.table.clone(),
             reason: reason(saving),
             index: name,
-            evidence: format!("on a copy SQLite uses it, and reads about {:.0} % fewer rows", gain * 100.0),
+            evidence: format!("SQLite would use it, and read about {:.0} % fewer rows{how}", gain * 100.0),
             saving,
             bytes: sampled.bytes,
-            confidence: Confidence::Medium,
+            confidence,
             queries: vec![(self.query.fingerprint, self.query.mean())],
-        }
+        };
+        Some((change, spec.clone()))
     }
+}
+
+fn create(spec: &IndexSpec) -> String {
+    format!("CREATE INDEX {} {}", quoted(&spec.name()), spec.body())
 }
 
 fn quoted_column(column: &str) -> String {

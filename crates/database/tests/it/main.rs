@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod postgres_advice;
+mod postgres_apply;
+mod postgres_faults;
 mod postgres_pool;
+mod postgres_pooler;
 mod server;
 mod sqlite_advice;
 mod sqlite_pool;

@@ -39,7 +39,7 @@ async fn count(pool: &PostgresPool, from: &str) -> i64 {
 }
 
 /// Whether HypoPG can be had on this server.
-async fn with_hypopg(pool: &PostgresPool) -> bool {
+pub(crate) async fn with_hypopg(pool: &PostgresPool) -> bool {
     let there = count(pool, "pg_available_extensions WHERE name = 'hypopg'").await == 1;
     if there {
         run(pool, "CREATE EXTENSION hypopg").await;

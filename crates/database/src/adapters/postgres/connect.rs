@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, NoTls};
 
+use super::pooler::{ADVICE, FoundPooler, SessionEntry, Sessions};
 use crate::adapters::errors::statement_error;
 use crate::adapters::instrument::{OnLost, Probe, Watch};
 use crate::config::PostgresConfig;
@@ -72,6 +73,8 @@ pub(crate) struct PgConnection {
     conn: AsyncPgConnection,
     probe: Arc<Probe>,
     tasks: Arc<Tasks>,
+    /// Its place among the open sessions.
+    _session: SessionEntry,
 }
 
 impl Deref for PgConnection {
@@ -90,6 +93,7 @@ impl DerefMut for PgConnection {
 
 impl Pooled for PgConnection {
     fn is_clean(&mut self) -> bool {
+        self.probe.next_holder();
         self.probe.is_clean()
             && !AnsiTransactionManager::is_broken_transaction_manager(&mut self.conn)
             // Whoever put an instrumentation of their own in its place has made us blind.
@@ -133,6 +137,7 @@ struct Inner {
     open: Option<OpenConnection>,
     recorder: Arc<QueryRecorder>,
     tasks: Arc<Tasks>,
+    sessions: Arc<Sessions>,
     core: OnceLock<Weak<PoolCore<PgConnection>>>,
 }
 
@@ -147,7 +152,7 @@ impl Connector<PgConnection> for PgConnector {
 
     fn discard(&self, conn: PgConnection, ticket: DiscardTicket<PgConnection>) {
         self.inner.tasks.spawn(async move {
-            let PgConnection { mut conn, .. } = conn;
+            let PgConnection { mut conn, _session, .. } = conn;
             let stop = async {
                 cancel(&conn.cancel_token()).await;
                 // Answered after the statement has ended: its place on the server is free.
@@ -170,7 +175,9 @@ impl PgConnector {
         tasks: Arc<Tasks>,
     ) -> Self {
         let name = Arc::from(config.name.as_str());
-        let inner = Inner { config, name, credentials, open, recorder, tasks, core: OnceLock::new() };
+        let sessions = Arc::new(Sessions::default());
+        let inner =
+            Inner { config, name, credentials, open, recorder, tasks, sessions, core: OnceLock::new() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -215,10 +222,16 @@ impl PgConnector {
         };
         let mut conn = opened.map_err(|error| self.refused(&*error))?;
         self.set_up(&mut conn).await?;
+        let session = match self.inner.sessions.enter(&mut conn).await {
+            Ok(entered) => entered.map_err(|FoundPooler| {
+                self.failed(ConnectFailure::Unsuitable, format!("two connections share a session: {ADVICE}"))
+            })?,
+            Err(error) => return Err(self.refused(&error)),
+        };
         let probe = Arc::new(Probe::default());
         let watch = Watch::new(Arc::clone(&probe), Arc::clone(&self.inner.recorder), Some(self.on_lost()));
         conn.set_instrumentation(watch);
-        Ok(PgConnection { conn, probe, tasks: Arc::clone(&self.inner.tasks) })
+        Ok(PgConnection { conn, probe, tasks: Arc::clone(&self.inner.tasks), _session: session })
     }
 
     /// The settings of the session: the profile's, and that the server notices a client that has gone.
@@ -246,7 +259,11 @@ impl PgConnector {
     }
 
     fn refused(&self, error: &(dyn std::error::Error + 'static)) -> DatabaseError {
-        self.failed(connect_failure(error), with_causes(error))
+        let text = with_causes(error);
+        if is_about_prepared_statements(&text) {
+            return self.failed(ConnectFailure::Unsuitable, format!("{text}: {ADVICE}"));
+        }
+        self.failed(connect_failure(error), text)
     }
 
     fn failed(&self, failure: ConnectFailure, detail: String) -> DatabaseError {
@@ -297,6 +314,12 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+/// A prepared statement of ours is gone, or one of somebody else's is in its place.
+fn is_about_prepared_statements(text: &str) -> bool {
+    text.contains("prepared statement")
+        && (text.contains("does not exist") || text.contains("already exists"))
 }
 
 /// A string constant of SQL.

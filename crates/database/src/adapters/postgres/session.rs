@@ -39,7 +39,8 @@ impl diesel::deserialize::FromSql<Json, diesel::pg::Pg> for RawJson {
 /// A session that only reads and plans, in one transaction that is rolled back at the end.
 pub(crate) struct PlanSession {
     lease: Lease<PgConnection>,
-    prepared: u32,
+    /// Names of prepared statements, to be forgotten at the end.
+    prepared: Vec<String>,
     clean: bool,
 }
 
@@ -56,7 +57,7 @@ impl PostgresPool {
         let at = Location::caller();
         async move {
             let lease = self.acquire(Asked::new(at, purpose)).await?;
-            let mut session = PlanSession { lease, prepared: 0, clean: false };
+            let mut session = PlanSession { lease, prepared: Vec::new(), clean: false };
             session.run(LIMIT).await?;
             Ok(session)
         }
@@ -109,13 +110,13 @@ impl PlanSession {
         let statement = if parameters == 0 {
             text.to_owned()
         } else {
-            self.prepared += 1;
-            let name = format!("wavequill_explain_{}", self.prepared);
+            let name = format!("wavequill_explain_{}", self.prepared.len());
             // By the extended protocol, which takes one statement only: what follows a semicolon is refused.
             diesel::sql_query(format!("PREPARE {name} AS {text}"))
                 .execute(&mut **self.lease)
                 .await
                 .map_err(|error| statement_error(&error))?;
+            self.prepared.push(name.clone());
             format!("EXECUTE {name}({})", vec!["NULL"; parameters].join(", "))
         };
         let explained = diesel::sql_query(format!("EXPLAIN (FORMAT JSON, VERBOSE) {statement}"))
@@ -129,12 +130,10 @@ impl PlanSession {
 
     /// Gives the connection back as it was.
     pub(crate) async fn end(mut self) -> Result<(), DatabaseError> {
-        let names = 1..=self.prepared;
-        let forget: Vec<_> = names.map(|number| format!("DEALLOCATE wavequill_explain_{number}")).collect();
         self.run("ROLLBACK").await?;
-        for statement in forget {
-            // One whose preparation failed does not exist.
-            drop(self.run(&statement).await);
+        let forget: Vec<_> = self.prepared.iter().map(|name| format!("DEALLOCATE {name}")).collect();
+        if !forget.is_empty() {
+            self.run(&forget.join("; ")).await?;
         }
         self.clean = true;
         Ok(())

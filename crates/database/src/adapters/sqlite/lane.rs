@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::open::Opener;
 use crate::DatabaseError;
 use crate::adapters::errors::panic_error;
+use crate::adapters::instrument::Watch;
 use crate::config::SqliteLocation;
 use crate::engine::pool_core::{Canceller, ConnectTicket, Connector, DiscardTicket, Pooled};
 
@@ -157,6 +158,7 @@ where
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| f(conn)));
         end_transactions(conn);
+        next_holder(conn);
         let outcome = match outcome {
             Ok(result) => result,
             Err(payload) => Err(panic_error(&*payload)),
@@ -164,6 +166,13 @@ where
         // A caller that has gone needs no answer.
         drop(answer.send(outcome));
     })
+}
+
+/// From now on somebody else uses the connection.
+pub(crate) fn next_holder(conn: &mut SqliteConnection) {
+    if let Some(watch) = conn.instrumentation().downcast_mut::<Watch>() {
+        watch.next_holder();
+    }
 }
 
 /// Runs a task during which the connection refuses to write.

@@ -10,7 +10,7 @@ use diesel::SqliteConnection;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::lane::{Gate, Task, depth, end_transactions, opener_failed};
+use super::lane::{Gate, Task, depth, end_transactions, next_holder, opener_failed};
 use super::open::Opener;
 use crate::adapters::errors::{panic_error, statement_error};
 use crate::config::SqliteConfig;
@@ -118,6 +118,7 @@ fn in_savepoint<T>(
         Ok(outcome) => outcome,
         Err(payload) => Err(panic_error(&*payload)),
     };
+    next_holder(conn);
     let intact = if outcome.is_ok() && depth(conn) == outer + 1 {
         AnsiTransactionManager::commit_transaction(conn)
     } else {
