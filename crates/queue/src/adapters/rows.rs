@@ -219,11 +219,6 @@ pub(super) fn to_values(job: &Job) -> Result<Value, Error> {
     ]))
 }
 
-/// Ids as a JSON array.
-pub(super) fn id_list(ids: &[JobId]) -> String {
-    json!(ids).to_string()
-}
-
 /// A single number.
 #[derive(QueryableByName)]
 pub(super) struct Number {
