@@ -1,6 +1,7 @@
 //! Where jobs are kept. Each driver is behind a feature of its name; memory needs none.
 
 pub(crate) mod fair;
+pub(crate) mod flows;
 pub(crate) mod liveness;
 mod memory;
 #[cfg(feature = "postgres")]

@@ -3,11 +3,14 @@
 mod admin;
 mod claim;
 mod enqueue;
+mod flows;
+mod insert;
 mod limits;
 mod read;
 mod rows;
 mod schema;
 mod settle;
+mod statement;
 mod sweep;
 
 use std::collections::BTreeSet;
@@ -22,13 +25,14 @@ use wavequill_database::adapters::diesel_async_0_9::diesel_async::{AsyncConnecti
 use wavequill_database::{DatabaseError, PostgresPool};
 use wavequill_kernel::{Clock, Retryable};
 
-use self::claim::Turns;
+use self::claim::{First, Turns};
+use self::settle::Readied;
 use super::rules;
 use crate::wake_ups::Hints;
 use crate::{
-    Affected, Beat, ClaimRequest, Claimed, Command, Ended, Enqueued, JobPage, JobQuery, JobStore, NewJob,
-    Placement, Policies, Progress, QueueError, QueueStats, SessionId, Settled, StoreConfig, StoreTiming,
-    SweepBudget, SweepReport, WakeUps, WorkerRegistration, WorkerView,
+    Affected, Beat, ClaimRequest, Claimed, Command, Ended, Enqueued, EnqueuedFlow, JobPage, JobQuery,
+    JobStore, NewFlow, NewJob, Placement, Policies, Progress, QueueError, QueueStats, SessionId, Settled,
+    StoreConfig, StoreTiming, SweepBudget, SweepReport, WakeUps, WorkerRegistration, WorkerView,
 };
 
 /// Jobs in PostgreSQL. All instants are those of the server's clock, so the clocks of workers do not matter.
@@ -110,15 +114,29 @@ fn is_passing(error: &Error) -> bool {
 
 /// Runs statements in a transaction, again if others got into its way.
 macro_rules! transaction {
+    ($store:expr, $action:literal, |$conn:ident| $body:expr) => {
+        attempts!($store, $action, |pooled| {
+            pooled.transaction(async |$conn: &mut AsyncPgConnection| -> Result<_, Stop> { Ok($body) }).await
+        })
+    };
+}
+
+/// Runs one statement that is a transaction of its own, again if others got into its way.
+macro_rules! statement {
+    ($store:expr, $action:literal, |$conn:ident| $body:expr) => {
+        attempts!($store, $action, |$conn| { $body.await.map_err(Stop::from) })
+    };
+}
+
+macro_rules! attempts {
     ($store:expr, $action:literal, |$conn:ident| $body:expr) => {{
         let mut tries = 0;
         loop {
             tries += 1;
             let outcome = match $store.pool.connection().await {
                 Ok(mut pooled) => {
-                    let conn: &mut AsyncPgConnection = &mut pooled;
-                    conn.transaction(async |$conn: &mut AsyncPgConnection| -> Result<_, Stop> { Ok($body) })
-                        .await
+                    let $conn: &mut AsyncPgConnection = &mut pooled;
+                    $body
                 }
                 Err(error) => Err(Stop::Pool(error)),
             };
@@ -163,8 +181,19 @@ impl JobStore for PostgresJobStore {
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, QueueError> {
         // Only to refuse a deadline that has passed: what is stored follows the server's clock.
         let checked = rules::check_batch(jobs, &self.policies, self.policies.clock.now())?;
-        let enqueued = transaction!(self, "enqueue", |conn| {
-            enqueue::enqueue(conn, &checked, &self.policies).await?
+        let enqueued = if enqueue::is_plain(&checked) {
+            statement!(self, "enqueue", |conn| enqueue::enqueue_plain(conn, &checked, &self.policies))
+        } else {
+            transaction!(self, "enqueue", |conn| enqueue::enqueue(conn, &checked, &self.policies).await?)
+        }?;
+        self.hints.ready();
+        Ok(enqueued)
+    }
+
+    async fn enqueue_flow(&self, flow: NewFlow) -> Result<EnqueuedFlow, QueueError> {
+        let checked = super::flows::check(flow, &self.policies, self.policies.clock.now())?;
+        let enqueued = transaction!(self, "enqueue a flow", |conn| {
+            enqueue::enqueue_flow(conn, checked.clone(), &self.policies).await?
         })?;
         self.hints.ready();
         Ok(enqueued)
@@ -192,6 +221,15 @@ impl JobStore for PostgresJobStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed, QueueError> {
+        if request.only.is_none() && request.free.0 > 0 {
+            let first =
+                statement!(self, "claim jobs", |conn| claim::claim_first(conn, &request, &self.turns))?;
+            match first {
+                First::Claimed(claimed) => return Ok(claimed),
+                First::Fenced => return Err(QueueError::Fenced { session: request.session }),
+                First::Shared => {}
+            }
+        }
         let claimed = transaction!(self, "claim jobs", |conn| {
             claim::claim(conn, &request, &self.turns, &self.policies).await?
         })?;
@@ -205,14 +243,19 @@ impl JobStore for PostgresJobStore {
     }
 
     async fn settle(&self, ended: Vec<Ended>) -> Result<Vec<Settled>, QueueError> {
-        let settled =
-            transaction!(self, "store the ends of jobs", |conn| settle::settle(conn, &ended).await?)?;
+        let (settled, readied) = if settle::all_completed(&ended) {
+            statement!(self, "store the ends of jobs", |conn| settle::settle_completed(conn, &ended))
+        } else {
+            transaction!(self, "store the ends of jobs", |conn| settle::settle(conn, &ended).await?)
+        }?;
         for (ended, settled) in ended.iter().zip(&settled) {
             if matches!(settled, Settled::Applied(state) if state.is_ended()) {
                 self.hints.ended(ended.lease.job);
             }
         }
-        self.hints.ready();
+        if readied == Readied::Yes {
+            self.hints.ready();
+        }
         Ok(settled)
     }
 

@@ -28,6 +28,11 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
+    /// Whether tenants or limits share its route.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.job.tenant.is_some() || self.job.limit_key.is_some()
+    }
+
     /// The stored form.
     pub(crate) fn accept(self, id: JobId, now: SystemTime, policies: &Policies) -> Job {
         let turn =

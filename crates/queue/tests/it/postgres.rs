@@ -148,10 +148,13 @@ fn on_database(url: &str, name: &str) -> String {
 }
 
 /// Time passes by moving every instant that is kept into the past.
-const SHIFT: [&str; 4] = [
+const SHIFT: [&str; 5] = [
     "UPDATE queue_job SET sort_key = sort_key - $1, run_at = run_at - $1, due_at = due_at - $1, \
      created_at = created_at - $1, claimed_at = claimed_at - $1, deadline = deadline - $1, \
      cancel_at = cancel_at - $1, finished_at = finished_at - $1",
+    "UPDATE queue_history SET sort_key = sort_key - $1, run_at = run_at - $1, due_at = due_at - $1, \
+     created_at = created_at - $1, deadline = deadline - $1, cancel_at = cancel_at - $1, \
+     finished_at = finished_at - $1",
     "UPDATE queue_session SET expires_at = expires_at - $1",
     "UPDATE queue_limit SET tat = tat - $1",
     "UPDATE queue_unique SET until = until - $1",
