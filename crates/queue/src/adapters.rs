@@ -15,6 +15,6 @@ mod sqlite;
 
 pub use memory::MemoryJobStore;
 #[cfg(feature = "postgres")]
-pub use postgres::PostgresJobStore;
+pub use postgres::{EnqueueStatement, PostgresJobStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteJobStore;

@@ -35,9 +35,15 @@ impl Checked {
 
     /// The stored form.
     pub(crate) fn accept(self, id: JobId, now: SystemTime, policies: &Policies) -> Job {
+        let sort_key = self.sort_key(now, policies);
+        Job::accept(self.job, id, self.worker_type, sort_key, now)
+    }
+
+    /// Its place in line.
+    pub(crate) fn sort_key(&self, now: SystemTime, policies: &Policies) -> SortKey {
         let turn =
             JobTurn { priority: self.job.priority, due: self.job.due(now), deadline: self.job.deadline };
-        Job::accept(self.job, id, self.worker_type, policies.priority.sort_key(&turn), now)
+        policies.priority.sort_key(&turn)
     }
 }
 

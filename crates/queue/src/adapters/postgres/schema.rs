@@ -9,4 +9,5 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("schema/tables.sql"),
     include_str!("schema/claim.sql"),
     include_str!("schema/complete.sql"),
+    include_str!("schema/enqueue.sql"),
 ];
