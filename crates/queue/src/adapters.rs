@@ -1,6 +1,7 @@
 //! Where jobs are kept. Each driver is behind a feature of its name; memory needs none.
 
 pub(crate) mod fair;
+pub(crate) mod flows;
 pub(crate) mod liveness;
 mod memory;
 #[cfg(feature = "postgres")]
@@ -14,6 +15,6 @@ mod sqlite;
 
 pub use memory::MemoryJobStore;
 #[cfg(feature = "postgres")]
-pub use postgres::PostgresJobStore;
+pub use postgres::{EnqueueStatement, PostgresJobStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteJobStore;

@@ -26,6 +26,13 @@ pub enum QueueError {
         #[source]
         reason: InvalidValue,
     },
+    /// A flow was refused; nothing of it was stored.
+    #[error("the flow was refused, and nothing of it was stored")]
+    InvalidFlow {
+        /// What it was, what would do.
+        #[source]
+        reason: InvalidValue,
+    },
     /// The routing names no worker type for this type of job.
     #[error("no worker type takes jobs of type `{job_type}`: add it to the routing")]
     UnknownJobType {
@@ -72,6 +79,7 @@ impl Retryable for QueueError {
         match self {
             Self::InvalidConfig { .. }
             | Self::InvalidJob { .. }
+            | Self::InvalidFlow { .. }
             | Self::UnknownJobType { .. }
             | Self::NoSuchJob { .. }
             | Self::Fenced { .. }

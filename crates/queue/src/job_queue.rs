@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::adapters::MemoryJobStore;
 use crate::metrics::QueueMetrics;
 use crate::{
-    Affected, Command, Enqueued, Handlers, Job, JobDispatcher, JobEnd, JobId, JobPage, JobQuery, JobState,
-    JobStore, Json, LeastLoadedJobDispatcher, NewJob, Policies, Priority, QueueError, QueueStats, Worker,
-    WorkerConfig, WorkerType,
+    Affected, Command, Enqueued, EnqueuedFlow, FlowId, Handlers, Job, JobDispatcher, JobEnd, JobId, JobPage,
+    JobQuery, JobState, JobStore, Json, LeastLoadedJobDispatcher, NewFlow, NewJob, Policies, Priority,
+    QueueError, QueueStats, Worker, WorkerConfig, WorkerType,
 };
 
 /// A queue: a store of jobs and the policies of those who work on it. A cheap clone.
@@ -98,6 +98,35 @@ impl JobQueue {
             }
         }
         Ok(enqueued)
+    }
+
+    /// Hands in a flow, all or nothing: jobs that wait for the results of others.
+    ///
+    /// # Errors
+    /// See [`JobStore::enqueue_flow`].
+    pub async fn enqueue_flow(&self, flow: NewFlow) -> Result<EnqueuedFlow, QueueError> {
+        let kinds: Vec<_> = flow.stages.iter().flatten().map(|job| job.job_type.clone()).collect();
+        let enqueued = self.store.enqueue_flow(flow).await?;
+        for kind in &kinds {
+            self.metrics.kind(kind).enqueued.increment(1);
+        }
+        Ok(enqueued)
+    }
+
+    /// The members of a flow with their results, in the order in which they were handed in: the input of a job that
+    /// waited for them ([`Job::waits_for`]).
+    ///
+    /// # Errors
+    /// See [`JobStore::read`].
+    pub async fn members(&self, flow: FlowId) -> Result<Vec<Job>, QueueError> {
+        let mut query = JobQuery::default().of_flow(flow).with_results().with_limit(1_000);
+        let mut members = Vec::new();
+        loop {
+            let page = self.store.read(&query).await?;
+            members.extend(page.jobs);
+            let Some(next) = page.next else { return Ok(members) };
+            query = query.after(next);
+        }
     }
 
     /// Waits until a job has ended, however long that takes, and says how. It does not matter who runs the job, or

@@ -29,11 +29,12 @@ pub use job_queue::JobQueue;
 pub use least_loaded_job_dispatcher::LeastLoadedJobDispatcher;
 pub use model::{
     Admission, Affected, AttemptError, Attempts, Beat, ClaimRequest, ClaimToken, Claimed, Command, Cost,
-    DeadCause, Ended, Enqueued, FailureCause, FreeSlots, Job, JobEnd, JobId, JobPage, JobQuery, JobState,
-    JobType, Json, KindStats, LaneId, Lease, LeasedJob, Limit, LimitKey, LimitState, MaxPerWorker, NewJob,
-    OnDuplicate, Placement, Priority, Progress, QueueStats, Rate, Routing, SessionId, Settled, Settlement,
-    SkipReason, Skipped, SortKey, Spent, SweepBudget, SweepReport, SweptJob, Tenant, UniqueFor, Uniqueness,
-    WorkerId, WorkerRegistration, WorkerSession, WorkerType, WorkerView,
+    DeadCause, Ended, Enqueued, EnqueuedFlow, FailureCause, FlowId, FreeSlots, Job, JobEnd, JobId, JobPage,
+    JobQuery, JobState, JobType, Json, KindStats, LaneId, Lease, LeasedJob, Limit, LimitKey, LimitState,
+    MaxPerWorker, NewFlow, NewJob, OnDuplicate, OnFailure, Placement, Priority, Progress, QueueStats, Rate,
+    Routing, SessionId, Settled, Settlement, SkipReason, Skipped, SortKey, Spent, SweepBudget, SweepReport,
+    SweptJob, Tenant, UniqueFor, Uniqueness, WorkerId, WorkerRegistration, WorkerSession, WorkerType,
+    WorkerView,
 };
 pub use ports::{JobStore, StoreTiming};
 pub use priority_manager::{ClaimChoice, ClaimRound, Deferral, JobTurn, Lane, LaneJob, PriorityManager};

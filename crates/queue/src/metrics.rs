@@ -236,7 +236,7 @@ impl KindMetrics {
     fn show(&self, stats: &KindStats) {
         self.ready.set(stats.ready as f64);
         self.scheduled.set(stats.scheduled as f64);
-        self.waiting.set(stats.parked as f64);
+        self.waiting.set((stats.parked + stats.waiting) as f64);
         self.running.set(stats.running as f64);
         self.dead.set(stats.dead as f64);
         self.oldest_ready.set(stats.oldest_ready.unwrap_or_default().as_secs_f64());

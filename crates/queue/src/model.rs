@@ -2,6 +2,7 @@
 
 mod admin;
 mod claim;
+mod flow;
 mod ids;
 mod job;
 mod json;
@@ -19,7 +20,8 @@ pub use claim::{
     Beat, ClaimRequest, Claimed, FreeSlots, Lease, LeasedJob, Placement, Progress, WorkerRegistration,
     WorkerSession, WorkerView,
 };
-pub use ids::{ClaimToken, JobId, SessionId};
+pub use flow::{EnqueuedFlow, NewFlow, OnFailure};
+pub use ids::{ClaimToken, FlowId, JobId, SessionId};
 pub use job::{Attempts, Job, JobState};
 pub use json::Json;
 pub use limit::{Admission, Limit, LimitState, Rate};

@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Affected, Beat, ClaimRequest, Claimed, Command, Ended, Enqueued, JobPage, JobQuery, NewJob, Placement,
-    Progress, QueueError, QueueStats, SessionId, Settled, SweepBudget, SweepReport, WakeUps,
-    WorkerRegistration, WorkerView,
+    Affected, Beat, ClaimRequest, Claimed, Command, Ended, Enqueued, EnqueuedFlow, JobPage, JobQuery,
+    NewFlow, NewJob, Placement, Progress, QueueError, QueueStats, SessionId, Settled, SweepBudget,
+    SweepReport, WakeUps, WorkerRegistration, WorkerView,
 };
 
 /// Keeps jobs, and decides between workers that want the same one.
@@ -26,7 +26,8 @@ use crate::{
 /// 6. A settlement and all that it causes are stored together.
 /// 7. A live unique key has one live job.
 /// 8. Every job reaches one end; a dead one can be replayed until it is pruned.
-/// 9. Hints ([`wake_ups`](JobStore::wake_ups)) may be lost or doubled; polling finds everything.
+/// 9. What waits for a flow is in line once, when the last of its members has ended, in the same transaction.
+/// 10. Hints ([`wake_ups`](JobStore::wake_ups)) may be lost or doubled; polling finds everything.
 #[async_trait]
 pub trait JobStore: Debug + Send + Sync + 'static {
     /// Stores all jobs or none, and answers in their order.
@@ -34,6 +35,14 @@ pub trait JobStore: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`QueueError::InvalidJob`], [`QueueError::UnknownJobType`], [`QueueError::Unavailable`].
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, QueueError>;
+
+    /// Stores a flow: all of its jobs or none. A job of a later stage runs once every job of the stage before it has
+    /// completed, exactly once whoever of them ends last.
+    ///
+    /// # Errors
+    /// [`QueueError::InvalidFlow`]; [`QueueError::InvalidJob`], counting through all stages; else as
+    /// [`enqueue`](JobStore::enqueue).
+    async fn enqueue_flow(&self, flow: NewFlow) -> Result<EnqueuedFlow, QueueError>;
 
     /// Starts a life of a worker. It lives for [`StoreTiming::session_ttl`], and as long again after each
     /// [`beat`](JobStore::beat).
@@ -98,6 +107,10 @@ pub struct StoreTiming {
 impl<S: JobStore + ?Sized> JobStore for Arc<S> {
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, QueueError> {
         (**self).enqueue(jobs).await
+    }
+
+    async fn enqueue_flow(&self, flow: NewFlow) -> Result<EnqueuedFlow, QueueError> {
+        (**self).enqueue_flow(flow).await
     }
 
     async fn open_session(&self, worker: &WorkerRegistration) -> Result<SessionId, QueueError> {

@@ -12,7 +12,7 @@ const ENDED_BACKLOG: usize = 1_024;
 pub(crate) struct Hints {
     ready: watch::Sender<u64>,
     cancel: watch::Sender<u64>,
-    ended: broadcast::Sender<JobId>,
+    ended: broadcast::Sender<Option<JobId>>,
 }
 
 impl Hints {
@@ -37,7 +37,14 @@ impl Hints {
     /// A job has ended.
     pub(crate) fn ended(&self, job: JobId) {
         // An error says that nobody listens.
-        let _ = self.ended.send(job);
+        let _ = self.ended.send(Some(job));
+    }
+
+    /// Some jobs have ended: who waits for one has to look.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn some_ended(&self) {
+        // An error says that nobody listens.
+        let _ = self.ended.send(None);
     }
 
     pub(crate) fn subscribe(&self) -> WakeUps {
@@ -54,7 +61,7 @@ impl Hints {
 pub struct WakeUps {
     ready: watch::Receiver<u64>,
     cancel: watch::Receiver<u64>,
-    ended: broadcast::Receiver<JobId>,
+    ended: broadcast::Receiver<Option<JobId>>,
 }
 
 impl WakeUps {
@@ -90,7 +97,7 @@ impl WakeUps {
     pub async fn ended(&mut self, job: JobId) {
         loop {
             match self.ended.recv().await {
-                Ok(ended) if ended == job => return,
+                Ok(ended) if ended.is_none_or(|ended| ended == job) => return,
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(_)) => return,
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,

@@ -9,13 +9,14 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use wavequill_kernel::Clock;
 
+use super::flows;
 use super::rules::{self, Checked};
 use crate::wake_ups::Hints;
 use crate::{
-    Affected, Beat, ClaimRequest, Claimed, Command, Ended, Enqueued, Job, JobId, JobPage, JobQuery, JobState,
-    JobStore, NewJob, Placement, Policies, Progress, QueueError, QueueStats, SessionId, Settled, SkipReason,
-    Skipped, StoreConfig, StoreTiming, SweepBudget, SweepReport, SweptJob, UniqueFor, WakeUps,
-    WorkerRegistration, WorkerView,
+    Affected, Beat, ClaimRequest, Claimed, Command, Ended, Enqueued, EnqueuedFlow, Job, JobId, JobPage,
+    JobQuery, JobState, JobStore, NewFlow, NewJob, Placement, Policies, Progress, QueueError, QueueStats,
+    SessionId, Settled, SkipReason, Skipped, StoreConfig, StoreTiming, SweepBudget, SweepReport, SweptJob,
+    UniqueFor, WakeUps, WorkerRegistration, WorkerView,
 };
 use table::{Session, Table};
 
@@ -60,14 +61,14 @@ impl MemoryJobStore {
     }
 
     fn accept(&self, table: &mut Table, checked: Checked, now: SystemTime) -> Enqueued {
-        if checked.job.tenant.is_some() || checked.job.limit_key.is_some() {
+        if checked.is_shared() {
             table.fair.entry(checked.worker_type.clone()).or_default();
         }
         let key = checked.job.unique_key();
         let window = checked.job.unique.as_ref().map(crate::Uniqueness::lives);
         if let Some(key) = key {
             if let Some(live) = table.live_with(&key) {
-                table.change(live, |job| {
+                table.change(live, now, |job| {
                     rules::merge(job, checked, now, &self.policies);
                 });
                 return Enqueued::Existing(live);
@@ -118,6 +119,7 @@ impl MemoryJobStore {
     fn change_jobs(
         &self,
         jobs: &[JobId],
+        now: SystemTime,
         applies: impl Fn(&Table, &Job) -> Result<(), SkipReason>,
         change: impl Fn(&mut Job),
     ) -> Affected {
@@ -127,7 +129,7 @@ impl MemoryJobStore {
             let verdict = table.get(*id).map_or(Err(SkipReason::Unknown), |job| applies(&table, job));
             match verdict {
                 Ok(()) => {
-                    table.change(*id, &change);
+                    table.change(*id, now, &change);
                     affected.jobs.push(*id);
                 }
                 Err(reason) => affected.skipped.push(Skipped { job: *id, reason }),
@@ -146,7 +148,7 @@ impl MemoryJobStore {
                 None => Ok(()),
             }
         };
-        self.change_jobs(jobs, replayable, |job| rules::replay(job, now, &self.policies))
+        self.change_jobs(jobs, now, replayable, |job| rules::replay(job, now, &self.policies))
     }
 }
 
@@ -169,6 +171,20 @@ impl JobStore for MemoryJobStore {
         let enqueued = {
             let mut table = self.table.lock();
             checked.into_iter().map(|checked| self.accept(&mut table, checked, now)).collect()
+        };
+        self.hints.ready();
+        Ok(enqueued)
+    }
+
+    async fn enqueue_flow(&self, flow: NewFlow) -> Result<EnqueuedFlow, QueueError> {
+        let now = self.now();
+        let checked = flows::check(flow, &self.policies, now)?;
+        let enqueued = {
+            let mut table = self.table.lock();
+            for checked in checked.jobs().filter(|checked| checked.is_shared()) {
+                table.fair.entry(checked.worker_type.clone()).or_default();
+            }
+            table.insert_flow(checked, now, &self.policies)
         };
         self.hints.ready();
         Ok(enqueued)
@@ -208,7 +224,7 @@ impl JobStore for MemoryJobStore {
         live.beats += 1;
         for report in progress {
             if table.holds(report.lease) {
-                table.change(report.lease.job, |job| job.progress = Some(report.body));
+                table.change(report.lease.job, self.now(), |job| job.progress = Some(report.body));
             }
         }
         let to_cancel = |id: &JobId| table.get(*id).is_some_and(|job| job.cancel_at.is_some());
@@ -275,7 +291,7 @@ impl JobStore for MemoryJobStore {
         let affected = match command {
             Command::Cancel { jobs } => {
                 let affected =
-                    self.change_jobs(&jobs, only_in(|state| !state.is_ended()), |job| job.cancel(now));
+                    self.change_jobs(&jobs, now, only_in(|state| !state.is_ended()), |job| job.cancel(now));
                 self.hints.cancel();
                 for job in &affected.jobs {
                     self.hints.ended(*job);
@@ -283,13 +299,15 @@ impl JobStore for MemoryJobStore {
                 affected
             }
             Command::Reprioritize { jobs, priority } => {
-                self.change_jobs(&jobs, only_in(JobState::is_waiting), |job| {
+                self.change_jobs(&jobs, now, only_in(JobState::is_waiting), |job| {
                     job.priority = priority;
                     job.sort_key = rules::sort_key(job, &self.policies);
                 })
             }
             Command::RunNow { jobs } => {
-                self.change_jobs(&jobs, only_in(|state| state == JobState::Scheduled), |job| job.hasten(now))
+                self.change_jobs(&jobs, now, only_in(|state| state == JobState::Scheduled), |job| {
+                    job.hasten(now);
+                })
             }
             Command::Replay { jobs } => self.replay(&jobs, now),
             Command::Pause { worker_type } => {

@@ -3,11 +3,16 @@
 mod admin;
 mod claim;
 mod enqueue;
+mod flows;
+mod insert;
 mod limits;
+mod notices;
+mod outbox;
 mod read;
 mod rows;
 mod schema;
 mod settle;
+mod statement;
 mod sweep;
 
 use std::collections::BTreeSet;
@@ -22,13 +27,16 @@ use wavequill_database::adapters::diesel_async_0_9::diesel_async::{AsyncConnecti
 use wavequill_database::{DatabaseError, PostgresPool};
 use wavequill_kernel::{Clock, Retryable};
 
-use self::claim::Turns;
+use self::claim::{First, Turns};
+use self::notices::{Notice, Notices};
+pub use self::outbox::EnqueueStatement;
+use self::settle::Readied;
 use super::rules;
 use crate::wake_ups::Hints;
 use crate::{
-    Affected, Beat, ClaimRequest, Claimed, Command, Ended, Enqueued, JobPage, JobQuery, JobStore, NewJob,
-    Placement, Policies, Progress, QueueError, QueueStats, SessionId, Settled, StoreConfig, StoreTiming,
-    SweepBudget, SweepReport, WakeUps, WorkerRegistration, WorkerView,
+    Affected, Beat, ClaimRequest, Claimed, Command, Ended, Enqueued, EnqueuedFlow, JobId, JobPage, JobQuery,
+    JobStore, NewFlow, NewJob, Placement, Policies, Progress, QueueError, QueueStats, SessionId, Settled,
+    StoreConfig, StoreTiming, SweepBudget, SweepReport, WakeUps, WorkerRegistration, WorkerView,
 };
 
 /// Jobs in PostgreSQL. All instants are those of the server's clock, so the clocks of workers do not matter.
@@ -36,8 +44,8 @@ use crate::{
 /// A worker that was not heard of for [`StoreConfig::session_ttl`] is declared dead by the next upkeep of any process.
 /// Claims skip what others have locked, and never wait for them.
 ///
-/// Today changes of other processes are found by polling, 200 ms apart; ended jobs stay in the table of the live ones
-/// until they are pruned; and a job cannot be handed in inside a transaction of the embedder's.
+/// Changes of other processes are heard by `LISTEN`, on a connection of the pool that is kept for it; while there is none
+/// to spare, they are found by polling. Ended jobs move to a table of their own, so they cost the live ones nothing.
 #[derive(Debug)]
 pub struct PostgresJobStore {
     pool: PostgresPool,
@@ -45,11 +53,15 @@ pub struct PostgresJobStore {
     policies: Policies,
     turns: Arc<Mutex<Turns>>,
     abandoned: Mutex<BTreeSet<SessionId>>,
-    hints: Hints,
+    hints: Arc<Hints>,
+    notices: Notices,
 }
 
-/// How often to look for the changes of other processes.
+/// How often to look for the changes of other processes, while they are not heard.
 const POLL: Duration = Duration::from_millis(200);
+
+/// How often to look while they are.
+const POLL_HEARING: Duration = Duration::from_secs(1);
 
 /// How often a transaction is run that others got into the way of.
 const TRIES: u32 = 5;
@@ -110,15 +122,29 @@ fn is_passing(error: &Error) -> bool {
 
 /// Runs statements in a transaction, again if others got into its way.
 macro_rules! transaction {
+    ($store:expr, $action:literal, |$conn:ident| $body:expr) => {
+        attempts!($store, $action, |pooled| {
+            pooled.transaction(async |$conn: &mut AsyncPgConnection| -> Result<_, Stop> { Ok($body) }).await
+        })
+    };
+}
+
+/// Runs one statement that is a transaction of its own, again if others got into its way.
+macro_rules! statement {
+    ($store:expr, $action:literal, |$conn:ident| $body:expr) => {
+        attempts!($store, $action, |$conn| { $body.await.map_err(Stop::from) })
+    };
+}
+
+macro_rules! attempts {
     ($store:expr, $action:literal, |$conn:ident| $body:expr) => {{
         let mut tries = 0;
         loop {
             tries += 1;
             let outcome = match $store.pool.connection().await {
                 Ok(mut pooled) => {
-                    let conn: &mut AsyncPgConnection = &mut pooled;
-                    conn.transaction(async |$conn: &mut AsyncPgConnection| -> Result<_, Stop> { Ok($body) })
-                        .await
+                    let $conn: &mut AsyncPgConnection = &mut pooled;
+                    $body
                 }
                 Err(error) => Err(Stop::Pool(error)),
             };
@@ -147,14 +173,43 @@ impl PostgresJobStore {
         config.check()?;
         let made = pool.apply_schema("queue", schema::STEPS).await;
         made.map_err(|error| Stop::Pool(error).into_error("make its tables"))?;
+        let hints = Arc::new(Hints::new());
         Ok(Self {
+            notices: Notices::start(&pool, &hints),
             pool,
             config,
             policies,
             turns: Arc::default(),
             abandoned: Mutex::default(),
-            hints: Hints::new(),
+            hints,
         })
+    }
+
+    /// A statement that hands these jobs in inside a transaction of your own, by any driver.
+    ///
+    /// # Errors
+    /// As [`JobStore::enqueue`]; [`QueueError::InvalidJob`] too for a unique job that is more than
+    /// [`while_live`](crate::Uniqueness::while_live) with [`OnDuplicate::Keep`](crate::OnDuplicate::Keep).
+    pub fn enqueue_statement(&self, jobs: Vec<NewJob>) -> Result<EnqueueStatement, QueueError> {
+        EnqueueStatement::new(jobs, &self.policies)
+    }
+
+    /// Tells this process and others that jobs may be claimable that were not.
+    fn tell_ready(&self) {
+        self.hints.ready();
+        self.notices.tell(Notice::Ready);
+    }
+
+    /// Tells this process which jobs have ended, and others that some have.
+    fn tell_ended(&self, jobs: impl Iterator<Item = JobId>) {
+        let mut any = false;
+        for job in jobs {
+            self.hints.ended(job);
+            any = true;
+        }
+        if any {
+            self.notices.tell(Notice::Ended);
+        }
     }
 }
 
@@ -163,10 +218,21 @@ impl JobStore for PostgresJobStore {
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, QueueError> {
         // Only to refuse a deadline that has passed: what is stored follows the server's clock.
         let checked = rules::check_batch(jobs, &self.policies, self.policies.clock.now())?;
-        let enqueued = transaction!(self, "enqueue", |conn| {
-            enqueue::enqueue(conn, &checked, &self.policies).await?
+        let enqueued = if enqueue::is_plain(&checked) {
+            statement!(self, "enqueue", |conn| enqueue::enqueue_plain(conn, &checked, &self.policies))
+        } else {
+            transaction!(self, "enqueue", |conn| enqueue::enqueue(conn, &checked, &self.policies).await?)
+        }?;
+        self.tell_ready();
+        Ok(enqueued)
+    }
+
+    async fn enqueue_flow(&self, flow: NewFlow) -> Result<EnqueuedFlow, QueueError> {
+        let checked = super::flows::check(flow, &self.policies, self.policies.clock.now())?;
+        let enqueued = transaction!(self, "enqueue a flow", |conn| {
+            enqueue::enqueue_flow(conn, checked.clone(), &self.policies).await?
         })?;
-        self.hints.ready();
+        self.tell_ready();
         Ok(enqueued)
     }
 
@@ -177,7 +243,7 @@ impl JobStore for PostgresJobStore {
 
     async fn close_session(&self, session: SessionId) -> Result<(), QueueError> {
         transaction!(self, "close a session", |conn| sweep::close_session(conn, session).await?)?;
-        self.hints.ready();
+        self.tell_ready();
         Ok(())
     }
 
@@ -192,6 +258,15 @@ impl JobStore for PostgresJobStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed, QueueError> {
+        if request.only.is_none() && request.free.0 > 0 {
+            let first =
+                statement!(self, "claim jobs", |conn| claim::claim_first(conn, &request, &self.turns))?;
+            match first {
+                First::Claimed(claimed) => return Ok(claimed),
+                First::Fenced => return Err(QueueError::Fenced { session: request.session }),
+                First::Shared => {}
+            }
+        }
         let claimed = transaction!(self, "claim jobs", |conn| {
             claim::claim(conn, &request, &self.turns, &self.policies).await?
         })?;
@@ -200,19 +275,22 @@ impl JobStore for PostgresJobStore {
 
     async fn place(&self, placements: Vec<Placement>) -> Result<Vec<bool>, QueueError> {
         let placed = transaction!(self, "place jobs", |conn| claim::place(conn, &placements).await?)?;
-        self.hints.ready();
+        self.tell_ready();
         Ok(placed)
     }
 
     async fn settle(&self, ended: Vec<Ended>) -> Result<Vec<Settled>, QueueError> {
-        let settled =
-            transaction!(self, "store the ends of jobs", |conn| settle::settle(conn, &ended).await?)?;
-        for (ended, settled) in ended.iter().zip(&settled) {
-            if matches!(settled, Settled::Applied(state) if state.is_ended()) {
-                self.hints.ended(ended.lease.job);
-            }
+        let (settled, readied) = if settle::all_completed(&ended) {
+            statement!(self, "store the ends of jobs", |conn| settle::settle_completed(conn, &ended))
+        } else {
+            transaction!(self, "store the ends of jobs", |conn| settle::settle(conn, &ended).await?)
+        }?;
+        let applied = |settled: &Settled| matches!(settled, Settled::Applied(state) if state.is_ended());
+        let jobs = ended.iter().zip(&settled).filter(|(_, settled)| applied(settled));
+        self.tell_ended(jobs.map(|(ended, _)| ended.lease.job));
+        if readied == Readied::Yes {
+            self.tell_ready();
         }
-        self.hints.ready();
         Ok(settled)
     }
 
@@ -223,11 +301,9 @@ impl JobStore for PostgresJobStore {
             sweep::maintain(conn, &gone, budget.jobs, &self.config, &self.policies).await?
         })?;
         self.abandoned.lock().retain(|session| !abandoned.contains(session));
-        for ended in &report.ended {
-            self.hints.ended(ended.job);
-        }
+        self.tell_ended(report.ended.iter().map(|ended| ended.job));
         if report.promoted + report.rescued + report.returned > 0 {
-            self.hints.ready();
+            self.tell_ready();
         }
         Ok(report)
     }
@@ -238,11 +314,10 @@ impl JobStore for PostgresJobStore {
         })?;
         if matches!(command, Command::Cancel { .. }) {
             self.hints.cancel();
-            for job in &affected.jobs {
-                self.hints.ended(*job);
-            }
+            self.notices.tell(Notice::Cancel);
+            self.tell_ended(affected.jobs.iter().copied());
         }
-        self.hints.ready();
+        self.tell_ready();
         Ok(affected)
     }
 
@@ -263,6 +338,9 @@ impl JobStore for PostgresJobStore {
     }
 
     fn timing(&self) -> StoreTiming {
-        StoreTiming { session_ttl: self.config.session_ttl, poll: POLL }
+        StoreTiming {
+            session_ttl: self.config.session_ttl,
+            poll: if self.notices.are_heard() { POLL_HEARING } else { POLL },
+        }
     }
 }

@@ -10,12 +10,12 @@ use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{BigInt, 
 
 use crate::model::order::{from_micros, to_micros};
 use crate::{
-    AttemptError, Attempts, ClaimToken, Cost, Job, JobId, JobState, JobType, Json, Lease, Limit, LimitKey,
-    LimitState, Priority, Rate, SessionId, SortKey, Tenant, WorkerType,
+    AttemptError, Attempts, ClaimToken, Cost, FlowId, Job, JobId, JobState, JobType, Json, Lease, Limit,
+    LimitKey, LimitState, Priority, Rate, SessionId, SortKey, Tenant, WorkerType,
 };
 
 /// The columns of `queue_job`, in the order of [`to_values`].
-pub(super) const COLUMNS: [&str; 29] = [
+pub(super) const COLUMNS: [&str; 31] = [
     "id",
     "job_type",
     "worker_type",
@@ -45,19 +45,21 @@ pub(super) const COLUMNS: [&str; 29] = [
     "claim_token",
     "progress",
     "unique_key",
+    "flow",
+    "waits_for",
 ];
 
 /// A row of `queue_job`, with its result where the query joins one.
 #[derive(Debug, QueryableByName)]
 pub(super) struct JobRow {
     #[diesel(sql_type = BigInt)]
-    id: i64,
+    pub(super) id: i64,
     #[diesel(sql_type = Text)]
     job_type: String,
     #[diesel(sql_type = Text)]
     worker_type: String,
     #[diesel(sql_type = BigInt)]
-    state: i64,
+    pub(super) state: i64,
     #[diesel(sql_type = BigInt)]
     priority: i64,
     #[diesel(sql_type = BigInt)]
@@ -71,7 +73,7 @@ pub(super) struct JobRow {
     #[diesel(sql_type = Text)]
     payload: String,
     #[diesel(sql_type = BigInt)]
-    run_at: i64,
+    pub(super) run_at: i64,
     #[diesel(sql_type = BigInt)]
     due_at: i64,
     #[diesel(sql_type = BigInt)]
@@ -104,6 +106,10 @@ pub(super) struct JobRow {
     progress: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
     unique_key: Option<String>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    flow: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    waits_for: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
     result: Option<String>,
 }
@@ -150,6 +156,8 @@ impl TryFrom<JobRow> for Job {
             lease,
             progress: row.progress.map(Json::trusted),
             result: row.result.map(Json::trusted),
+            flow: row.flow.map(FlowId::new),
+            waits_for: row.waits_for.map(FlowId::new),
             unique_key: row.unique_key.as_deref().map(from_hex).transpose()?,
         })
     }
@@ -216,12 +224,9 @@ pub(super) fn to_values(job: &Job) -> Result<Value, Error> {
         job.lease.map(|lease| lease.token.get()),
         job.progress.as_ref().map(Json::as_str),
         job.unique_key.as_ref().map(to_hex),
+        job.flow.map(FlowId::get),
+        job.waits_for.map(FlowId::get),
     ]))
-}
-
-/// Ids as a JSON array.
-pub(super) fn id_list(ids: &[JobId]) -> String {
-    json!(ids).to_string()
 }
 
 /// A single number.

@@ -28,11 +28,22 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
+    /// Whether tenants or limits share its route.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.job.tenant.is_some() || self.job.limit_key.is_some()
+    }
+
     /// The stored form.
     pub(crate) fn accept(self, id: JobId, now: SystemTime, policies: &Policies) -> Job {
+        let sort_key = self.sort_key(now, policies);
+        Job::accept(self.job, id, self.worker_type, sort_key, now)
+    }
+
+    /// Its place in line.
+    pub(crate) fn sort_key(&self, now: SystemTime, policies: &Policies) -> SortKey {
         let turn =
             JobTurn { priority: self.job.priority, due: self.job.due(now), deadline: self.job.deadline };
-        Job::accept(self.job, id, self.worker_type, policies.priority.sort_key(&turn), now)
+        policies.priority.sort_key(&turn)
     }
 }
 

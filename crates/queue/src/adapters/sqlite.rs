@@ -3,6 +3,7 @@
 mod admin;
 mod claim;
 mod enqueue;
+mod flows;
 mod limits;
 mod owner;
 mod read;
@@ -35,9 +36,9 @@ use super::liveness::{Pulse, SessionWatch};
 use super::rules;
 use crate::wake_ups::Hints;
 use crate::{
-    Affected, Beat, ClaimRequest, Claimed, Command, Ended, Enqueued, JobPage, JobQuery, JobStore, NewJob,
-    Placement, Policies, Progress, QueueError, QueueStats, SessionId, Settled, StoreConfig, StoreTiming,
-    SweepBudget, SweepReport, WakeUps, WorkerRegistration, WorkerView,
+    Affected, Beat, ClaimRequest, Claimed, Command, Ended, Enqueued, EnqueuedFlow, JobPage, JobQuery,
+    JobStore, NewFlow, NewJob, Placement, Policies, Progress, QueueError, QueueStats, SessionId, Settled,
+    StoreConfig, StoreTiming, SweepBudget, SweepReport, WakeUps, WorkerRegistration, WorkerView,
 };
 
 /// Jobs in one file of SQLite.
@@ -189,6 +190,16 @@ impl JobStore for SqliteJobStore {
         let enqueued = self
             .write(Durability::Full, "enqueue", move |conn| enqueue::enqueue(conn, checked, now, &policies))
             .await?;
+        self.hints.ready();
+        Ok(enqueued)
+    }
+
+    async fn enqueue_flow(&self, flow: NewFlow) -> Result<EnqueuedFlow, QueueError> {
+        let now = self.policies.clock.now();
+        let checked = super::flows::check(flow, &self.policies, now)?;
+        let policies = self.policies.clone();
+        let enqueue = move |conn: &mut SqliteConnection| enqueue::enqueue_flow(conn, checked, now, &policies);
+        let enqueued = self.write(Durability::Full, "enqueue a flow", enqueue).await?;
         self.hints.ready();
         Ok(enqueued)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Job, JobId, JobState, JobType, Limit, LimitKey, Priority, Tenant, WorkerType};
+use super::{FlowId, Job, JobId, JobState, JobType, Limit, LimitKey, Priority, Tenant, WorkerType};
 
 /// A change an operator asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +98,8 @@ pub struct JobQuery {
     pub job_type: Option<JobType>,
     /// Only of this tenant. Default: all.
     pub tenant: Option<Tenant>,
+    /// Only members of this flow. Default: all.
+    pub flow: Option<FlowId>,
     /// Only after this one. Default: from the first.
     pub after: Option<JobId>,
     /// At most so many, 1 to 1,000. Default: 100.
@@ -113,6 +115,7 @@ impl Default for JobQuery {
             states: None,
             job_type: None,
             tenant: None,
+            flow: None,
             after: None,
             limit: 100,
             results: false,
@@ -145,6 +148,13 @@ impl JobQuery {
     #[must_use]
     pub fn of_tenant(mut self, tenant: Tenant) -> Self {
         self.tenant = Some(tenant);
+        self
+    }
+
+    /// Only members of this flow.
+    #[must_use]
+    pub fn of_flow(mut self, flow: FlowId) -> Self {
+        self.flow = Some(flow);
         self
     }
 
@@ -250,6 +260,8 @@ pub struct KindStats {
     pub ready: u64,
     /// Due later.
     pub scheduled: u64,
+    /// Other jobs have to end first.
+    pub waiting: u64,
     /// Held back by a limit.
     pub parked: u64,
     /// Held by a worker.
@@ -263,7 +275,16 @@ pub struct KindStats {
 impl KindStats {
     /// No jobs.
     pub fn new(job_type: JobType) -> Self {
-        Self { job_type, ready: 0, scheduled: 0, parked: 0, running: 0, dead: 0, oldest_ready: None }
+        Self {
+            job_type,
+            ready: 0,
+            scheduled: 0,
+            waiting: 0,
+            parked: 0,
+            running: 0,
+            dead: 0,
+            oldest_ready: None,
+        }
     }
 
     /// Adds jobs in a state.
@@ -271,6 +292,7 @@ impl KindStats {
         match state {
             JobState::Ready => self.ready += count,
             JobState::Scheduled => self.scheduled += count,
+            JobState::Waiting => self.waiting += count,
             JobState::Parked => self.parked += count,
             JobState::Running | JobState::Placed => self.running += count,
             JobState::Dead | JobState::Quarantined => self.dead += count,

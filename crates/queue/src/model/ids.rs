@@ -43,3 +43,7 @@ number! {
     /// One claim. Later claims have higher tokens; only the latest token of a job may end it.
     ClaimToken
 }
+number! {
+    /// Jobs that others wait for.
+    FlowId
+}

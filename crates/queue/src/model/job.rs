@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use super::order::whole_micros;
 use super::{
-    AttemptError, Cost, JobEnd, JobId, JobType, Json, LaneId, Lease, LimitKey, NewJob, Priority, Settlement,
-    SortKey, Spent, Tenant, WorkerType,
+    AttemptError, Cost, FlowId, JobEnd, JobId, JobType, Json, LaneId, Lease, LimitKey, NewJob, Priority,
+    Settlement, SortKey, Spent, Tenant, WorkerType,
 };
 
 /// Where a job is.
@@ -19,6 +19,8 @@ pub enum JobState {
     Running,
     /// Due later.
     Scheduled,
+    /// Other jobs have to end first.
+    Waiting,
     /// Its limit key is full; in line again when a place is free.
     Parked,
     /// Given to a worker that has not taken it up yet.
@@ -35,10 +37,11 @@ pub enum JobState {
 
 impl JobState {
     /// Every state.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ready,
         Self::Running,
         Self::Scheduled,
+        Self::Waiting,
         Self::Parked,
         Self::Placed,
         Self::Completed,
@@ -62,12 +65,13 @@ impl JobState {
         !self.is_held() && !self.is_ended()
     }
 
-    /// The number that stores keep. 3 is left for jobs that wait for others.
+    /// The number that stores keep.
     pub const fn code(self) -> i16 {
         match self {
             Self::Ready => 0,
             Self::Running => 1,
             Self::Scheduled => 2,
+            Self::Waiting => 3,
             Self::Parked => 4,
             Self::Placed => 5,
             Self::Completed => 6,
@@ -88,6 +92,7 @@ impl JobState {
             Self::Ready => "ready",
             Self::Running => "running",
             Self::Scheduled => "scheduled",
+            Self::Waiting => "waiting",
             Self::Parked => "parked",
             Self::Placed => "placed",
             Self::Completed => "completed",
@@ -167,6 +172,10 @@ pub struct Job {
     pub progress: Option<Json>,
     /// What it returned; only if the query asked for results.
     pub result: Option<Json>,
+    /// The flow that it is a member of: others wait for it.
+    pub flow: Option<FlowId>,
+    /// The flow whose members it waits for, or has waited for: their results are its input.
+    pub waits_for: Option<FlowId>,
     /// What makes it the same as another.
     pub(crate) unique_key: Option<[u8; 32]>,
 }
@@ -209,6 +218,8 @@ impl Job {
             lease: None,
             progress: None,
             result: None,
+            flow: None,
+            waits_for: None,
         }
     }
 
@@ -229,6 +240,7 @@ impl Job {
             JobState::Ready
             | JobState::Running
             | JobState::Scheduled
+            | JobState::Waiting
             | JobState::Parked
             | JobState::Placed => None,
         }
@@ -282,6 +294,14 @@ impl Job {
     /// It falls due.
     pub(crate) fn promote(&mut self) {
         self.state = JobState::Ready;
+    }
+
+    /// All that it waited for has ended: it is due now, or when it was to be.
+    pub(crate) fn join(&mut self, now: SystemTime) {
+        let now = whole_micros(now);
+        self.state = if self.run_at > now { JobState::Scheduled } else { JobState::Ready };
+        self.run_at = self.run_at.max(now);
+        self.due_at = self.due_at.max(now);
     }
 
     /// Somebody asks to cancel it: at once if it waits, else its worker is told.
@@ -398,6 +418,6 @@ mod tests {
         for state in JobState::ALL {
             assert_eq!(JobState::from_code(state.code()), Some(state));
         }
-        assert_eq!(JobState::from_code(3), None);
+        assert_eq!(JobState::from_code(10), None);
     }
 }

@@ -67,6 +67,14 @@ macro_rules! job_store_conformance {
             pages_hold_every_job_once
             counts_tell_types_and_states
             an_empty_claim_says_when_the_next_job_is_due
+            a_joined_job_runs_once_all_have_completed_and_reads_their_results
+            stages_follow_each_other_and_a_later_start_is_kept
+            who_waits_for_a_dead_job_is_held_until_it_is_replayed
+            who_waits_for_a_cancelled_job_is_cancelled_and_who_waits_for_that_too
+            a_dead_job_cancels_what_follows_if_that_was_asked_for
+            what_follows_may_run_however_its_members_ended
+            who_waits_for_a_job_that_was_forgotten_is_cancelled
+            a_flow_with_an_empty_stage_is_refused
         }
     };
     (@cases $harness:expr; $($case:ident)*) => {

@@ -11,9 +11,9 @@ use wavequill_kernel::testing::ManualClock;
 use wavequill_queue::adapters::{MemoryJobStore, SqliteJobStore};
 use wavequill_queue::testing::StoreHarness;
 use wavequill_queue::{
-    Affected, Beat, ClaimRequest, Claimed, Command, Ended, Enqueued, JobPage, JobQuery, JobQueue, JobStore,
-    NewJob, Placement, Policies, Progress, QueueError, QueueStats, SessionId, Settled, StoreConfig,
-    StoreTiming, SweepBudget, SweepReport, WakeUps, WorkerRegistration, WorkerView,
+    Affected, Beat, ClaimRequest, Claimed, Command, Ended, Enqueued, EnqueuedFlow, JobPage, JobQuery,
+    JobQueue, JobStore, NewFlow, NewJob, Placement, Policies, Progress, QueueError, QueueStats, SessionId,
+    Settled, StoreConfig, StoreTiming, SweepBudget, SweepReport, WakeUps, WorkerRegistration, WorkerView,
 };
 
 #[derive(Debug)]
@@ -127,6 +127,9 @@ impl UnpluggedStore {
 impl JobStore for UnpluggedStore {
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, QueueError> {
         self.reach()?.enqueue(jobs).await
+    }
+    async fn enqueue_flow(&self, flow: NewFlow) -> Result<EnqueuedFlow, QueueError> {
+        self.reach()?.enqueue_flow(flow).await
     }
     async fn open_session(&self, worker: &WorkerRegistration) -> Result<SessionId, QueueError> {
         self.reach()?.open_session(worker).await

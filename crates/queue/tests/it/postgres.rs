@@ -15,8 +15,8 @@ use wavequill_database::{DieselConnectionPoolManager, PostgresConfig, PostgresPo
 use wavequill_queue::adapters::PostgresJobStore;
 use wavequill_queue::testing::StoreHarness;
 use wavequill_queue::{
-    Command, Handlers, JobContext, JobEnd, JobQueue, JobStore, JobType, Limit, LimitKey, NewJob, Policies,
-    StoreConfig, Uniqueness, WorkerConfig,
+    Command, Handlers, Job, JobContext, JobEnd, JobId, JobQuery, JobQueue, JobState, JobStore, JobType,
+    Limit, LimitKey, NewJob, Policies, Priority, StoreConfig, Tenant, Uniqueness, WorkerConfig,
 };
 
 wavequill_queue::job_store_conformance!(Postgres::new().await);
@@ -107,6 +107,92 @@ async fn of_many_that_hand_in_the_same_at_once_one_is_new() {
     assert!(answers.iter().all(|answer| answer.id() == answers[0].id()));
 }
 
+/// Runs the statement inside a transaction that then ends in this way.
+async fn hand_in(postgres: &Postgres, jobs: Vec<NewJob>, commits: bool) -> Vec<(i64, bool)> {
+    use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{BigInt, Bool, Text};
+    use wavequill_database::adapters::diesel_async_0_9::diesel::{self, QueryableByName, result::Error};
+    use wavequill_database::adapters::diesel_async_0_9::diesel_async::RunQueryDsl;
+
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        job: i64,
+        #[diesel(sql_type = Bool)]
+        created: bool,
+    }
+
+    let statement = postgres.store.enqueue_statement(jobs).unwrap();
+    let mut pooled = postgres.pool.connection().await.unwrap();
+    let conn: &mut AsyncPgConnection = &mut pooled;
+    let mut handed_in = Vec::new();
+    let end = conn
+        .transaction(async |conn: &mut AsyncPgConnection| {
+            let query = sql_query(statement.text()).bind::<Text, _>(statement.json());
+            let rows: Vec<Row> = query.load(conn).await?;
+            handed_in = rows.into_iter().map(|row| (row.job, row.created)).collect();
+            if commits { Ok(()) } else { Err(Error::RollbackTransaction) }
+        })
+        .await;
+    assert_eq!(end.is_ok(), commits);
+    handed_in
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_a_transaction_are_there_when_it_commits_and_never_were_if_it_does_not() {
+    let postgres = Postgres::new().await;
+    let job = |n: u32| NewJob::new(JobType::INDEXING, &n).unwrap();
+    let unique = job(2).with_unique(Uniqueness::while_live());
+    let batch = vec![job(1), unique, job(3).with_tenant(Tenant::new("one").unwrap())];
+
+    assert_eq!(hand_in(&postgres, batch.clone(), false).await.len(), 3);
+    assert!(postgres.store.read(&JobQuery::default()).await.unwrap().jobs.is_empty());
+
+    let first = hand_in(&postgres, batch.clone(), true).await;
+    assert!(first.iter().all(|(_, created)| *created));
+    let stored = postgres.store.read(&JobQuery::default()).await.unwrap().jobs;
+    let ids: Vec<i64> = first.iter().map(|(job, _)| *job).collect();
+    assert_eq!(stored.iter().map(|job| job.id.get()).collect::<Vec<_>>(), ids);
+    assert!(stored.iter().all(|job| job.state == JobState::Ready));
+
+    let second = hand_in(&postgres, batch, true).await;
+    assert_eq!(second[1], (ids[1], false), "one like it is there");
+    assert!(second[0].1 && second[2].1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_a_transaction_is_the_job_that_the_store_itself_would_have_stored() {
+    let postgres = Postgres::new().await;
+    let at = postgres.now().await + Duration::from_secs(3_600);
+    let job = NewJob::new(JobType::INDEXING, "x\u{0} “y”").unwrap();
+    let job = job.with_priority(Priority::LOW).with_run_at(at).with_deadline(at + Duration::from_secs(60));
+    let job = job.with_timeout(Duration::from_secs(5)).with_max_attempts(7);
+    let [(outside, true)] = hand_in(&postgres, vec![job.clone()], true).await[..] else { panic!() };
+    let inside = postgres.store.enqueue(vec![job]).await.unwrap()[0].id();
+    let read = postgres.store.read(&JobQuery::ids([JobId::new(outside), inside])).await.unwrap().jobs;
+    let [one, other] = &read[..] else { panic!() };
+    let same =
+        |job: &Job| (job.payload.clone(), job.state, job.priority, job.sort_key, job.run_at, job.due_at);
+    assert_eq!(same(one), same(other));
+    assert_eq!((one.deadline, one.timeout, one.attempts), (other.deadline, other.timeout, other.attempts));
+    assert_eq!((&one.worker_type, one.cost, one.lane()), (&other.worker_type, other.cost, other.lane()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_process_is_told_of_what_was_handed_in_and_of_what_has_ended() {
+    let postgres = Postgres::new().await;
+    let neighbour = postgres.neighbour().await;
+    // Heard once it listens: what was told before is passed on then.
+    let mut wake_ups = neighbour.store().wake_ups();
+    let unique = NewJob::new(JobType::INDEXING, &1).unwrap();
+    let job = postgres.store.enqueue(vec![unique]).await.unwrap()[0].id();
+    wake_ups.ready().await;
+    let mut wake_ups = neighbour.store().wake_ups();
+    let mut later = neighbour.store().wake_ups();
+    postgres.store.administer(Command::Cancel { jobs: vec![job] }).await.unwrap();
+    wake_ups.cancel().await;
+    later.ended(job).await;
+}
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 #[derive(Debug)]
@@ -148,10 +234,13 @@ fn on_database(url: &str, name: &str) -> String {
 }
 
 /// Time passes by moving every instant that is kept into the past.
-const SHIFT: [&str; 4] = [
+const SHIFT: [&str; 5] = [
     "UPDATE queue_job SET sort_key = sort_key - $1, run_at = run_at - $1, due_at = due_at - $1, \
      created_at = created_at - $1, claimed_at = claimed_at - $1, deadline = deadline - $1, \
      cancel_at = cancel_at - $1, finished_at = finished_at - $1",
+    "UPDATE queue_history SET sort_key = sort_key - $1, run_at = run_at - $1, due_at = due_at - $1, \
+     created_at = created_at - $1, deadline = deadline - $1, cancel_at = cancel_at - $1, \
+     finished_at = finished_at - $1",
     "UPDATE queue_session SET expires_at = expires_at - $1",
     "UPDATE queue_limit SET tat = tat - $1",
     "UPDATE queue_unique SET until = until - $1",

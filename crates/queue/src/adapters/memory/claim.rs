@@ -135,10 +135,10 @@ impl Claim<'_> {
             self.start(table, *id);
         }
         for id in &choice.park {
-            table.change(*id, |job| job.state = JobState::Parked);
+            table.change(*id, self.now, |job| job.state = JobState::Parked);
         }
         for deferral in &choice.defer {
-            table.change(deferral.job, |job| {
+            table.change(deferral.job, self.now, |job| {
                 job.run_at = deferral.until;
                 job.state = JobState::Scheduled;
             });
@@ -148,7 +148,7 @@ impl Claim<'_> {
     fn start(&mut self, table: &mut Table, id: JobId) {
         let token = *self.token.get_or_insert_with(|| table.next_token());
         let lease = Lease { job: id, session: self.session, token };
-        if let Some(job) = table.change(id, |job| job.start_processing(lease, self.now)) {
+        if let Some(job) = table.change(id, self.now, |job| job.start_processing(lease, self.now)) {
             self.jobs.push(LeasedJob { job: job.clone(), lease });
         }
     }
@@ -184,5 +184,5 @@ fn place_one(
     }
     let token = *token.get_or_insert_with(|| table.next_token());
     let lease = Lease { job: placement.job, session: placement.session, token };
-    table.change(placement.job, |job| job.place(lease, now)).is_some()
+    table.change(placement.job, now, |job| job.place(lease, now)).is_some()
 }

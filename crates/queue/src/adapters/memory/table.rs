@@ -4,13 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 use crate::adapters::fair::FairState;
+use crate::adapters::flows::{self, CheckedFlow, FlowStep};
 use crate::adapters::liveness::{Pulse, SessionWatch};
 use crate::model::Admission;
 use crate::{
-    ClaimToken, Job, JobId, JobPage, JobQuery, JobState, KindStats, LaneId, Lease, Limit, LimitKey,
-    LimitState, QueueStats, SessionId, Settlement, SortKey, StoreConfig, Tenant, WorkerRegistration,
-    WorkerType,
+    ClaimToken, EnqueuedFlow, FlowId, Job, JobId, JobPage, JobQuery, JobState, KindStats, LaneId, Lease,
+    Limit, LimitKey, LimitState, OnFailure, Policies, QueueStats, SessionId, Settlement, SortKey,
+    StoreConfig, Tenant, WorkerRegistration, WorkerType,
 };
+
+fn in_flow(jobs: &BTreeSet<(FlowId, JobId)>, flow: FlowId) -> impl Iterator<Item = JobId> + '_ {
+    jobs.range((flow, JobId::new(i64::MIN))..=(flow, JobId::new(i64::MAX))).map(|(_, job)| *job)
+}
 
 /// A worker's life.
 #[derive(Debug)]
@@ -27,6 +32,13 @@ pub(super) struct Window {
     pub(super) job: JobId,
 }
 
+/// What others wait for.
+#[derive(Debug)]
+struct Flow {
+    pending: usize,
+    on_failure: OnFailure,
+}
+
 type Line = BTreeSet<(SortKey, JobId)>;
 
 #[derive(Debug, Default)]
@@ -37,6 +49,9 @@ pub(super) struct Table {
     parked: BTreeMap<i64, Line>,
     held: BTreeSet<(SessionId, JobId)>,
     ended: BTreeSet<(SystemTime, JobId)>,
+    members: BTreeSet<(FlowId, JobId)>,
+    waiting: BTreeSet<(FlowId, JobId)>,
+    flows: BTreeMap<FlowId, Flow>,
     unique: HashMap<[u8; 32], JobId>,
     watch: SessionWatch,
     weights: BTreeMap<LaneId, f64>,
@@ -50,6 +65,7 @@ pub(super) struct Table {
     pub(super) fair: BTreeMap<WorkerType, FairState>,
     pub(super) last_job: i64,
     pub(super) last_session: i64,
+    last_flow: i64,
     last_token: i64,
     pub(super) claims: usize,
 }
@@ -65,17 +81,26 @@ impl Table {
     }
 
     pub(super) fn insert(&mut self, job: Job) {
+        self.members.extend(job.flow.map(|flow| (flow, job.id)));
         self.index(&job);
         self.jobs.insert(job.id, job);
     }
 
     /// Changes a job and keeps every index in step with it.
-    pub(super) fn change(&mut self, id: JobId, change: impl FnOnce(&mut Job)) -> Option<&Job> {
+    pub(super) fn change(
+        &mut self,
+        id: JobId,
+        now: SystemTime,
+        change: impl FnOnce(&mut Job),
+    ) -> Option<&Job> {
         let mut job = self.jobs.remove(&id)?;
         self.unindex(&job);
         let was_held = job.state.is_held();
         let was_ready = job.state == JobState::Ready;
+        let had_ended = job.state.is_ended();
         change(&mut job);
+        let member =
+            job.flow.map(|flow| (flow, job.state)).filter(|(_, state)| state.is_ended() != had_ended);
         self.index(&job);
         let limit = job.limit_key.as_ref().map(LimitKey::hash);
         let leaves = was_held && !job.state.is_held() || was_ready && job.state.is_ended();
@@ -86,12 +111,70 @@ impl Table {
             }
             self.unpark(key, 1);
         }
+        if let Some((flow, state)) = member {
+            if had_ended { self.revive_in(flow) } else { self.end_in(flow, state, now) }
+        }
         self.jobs.get(&id)
     }
 
     /// Ends the present lease of a job.
     pub(super) fn settle(&mut self, id: JobId, settlement: Settlement, now: SystemTime) -> Option<&Job> {
-        self.change(id, |job| job.settle(settlement, now))
+        self.change(id, now, |job| job.settle(settlement, now))
+    }
+
+    /// Stores a flow.
+    pub(super) fn insert_flow(
+        &mut self,
+        flow: CheckedFlow,
+        now: SystemTime,
+        policies: &Policies,
+    ) -> EnqueuedFlow {
+        let on_failure = flow.on_failure;
+        let mut last_job = self.last_job;
+        let ids = std::iter::repeat_with(|| {
+            last_job += 1;
+            JobId::new(last_job)
+        });
+        let (first, last) = (self.last_flow + 1, self.last_flow + flow.joints() as i64);
+        let accepted = flow.accept(ids, (first..=last).map(FlowId::new).collect(), now, policies);
+        self.last_flow = last;
+        self.last_job += accepted.jobs.len() as i64;
+        for (id, pending) in accepted.flows {
+            self.flows.insert(id, Flow { pending, on_failure });
+        }
+        for job in accepted.jobs {
+            self.insert(job);
+        }
+        accepted.answer
+    }
+
+    /// A member of a flow has ended.
+    fn end_in(&mut self, id: FlowId, state: JobState, now: SystemTime) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let step = flows::member_ended(state, flow.on_failure);
+        if step == FlowStep::Count {
+            flow.pending = flow.pending.saturating_sub(1);
+        }
+        if step == FlowStep::Hold || step == FlowStep::Count && flow.pending > 0 {
+            return;
+        }
+        self.flows.remove(&id);
+        let waiting: Vec<JobId> = in_flow(&self.waiting, id).collect();
+        for job in waiting {
+            // What is cancelled may itself be waited for.
+            self.change(
+                job,
+                now,
+                |job| if step == FlowStep::Count { job.join(now) } else { job.cancel(now) },
+            );
+        }
+    }
+
+    /// A member that had ended lives again: where its end was counted, it is waited for anew.
+    fn revive_in(&mut self, id: FlowId) {
+        if let Some(flow) = self.flows.get_mut(&id).filter(|flow| flow.on_failure == OnFailure::RunNext) {
+            flow.pending += 1;
+        }
     }
 
     fn index(&mut self, job: &Job) {
@@ -102,6 +185,9 @@ impl Table {
             }
             JobState::Scheduled => {
                 self.scheduled.insert((job.run_at, job.id));
+            }
+            JobState::Waiting => {
+                self.waiting.extend(job.waits_for.map(|flow| (flow, job.id)));
             }
             JobState::Parked => {
                 let key = job.limit_key.as_ref().map_or(0, LimitKey::hash);
@@ -135,6 +221,11 @@ impl Table {
             }
             JobState::Scheduled => {
                 self.scheduled.remove(&(job.run_at, job.id));
+            }
+            JobState::Waiting => {
+                if let Some(flow) = job.waits_for {
+                    self.waiting.remove(&(flow, job.id));
+                }
             }
             JobState::Parked => {
                 let key = job.limit_key.as_ref().map_or(0, LimitKey::hash);
@@ -215,7 +306,8 @@ impl Table {
         let ids: Vec<JobId> =
             self.parked.get(&key).into_iter().flatten().take(count).map(|(_, id)| *id).collect();
         for id in ids {
-            self.change(id, Job::promote);
+            // Not an end: the instant does not matter.
+            self.change(id, SystemTime::UNIX_EPOCH, Job::promote);
         }
     }
 
@@ -239,7 +331,7 @@ impl Table {
         let due: Vec<JobId> =
             self.scheduled.iter().take_while(|(at, _)| *at <= now).take(budget).map(|(_, id)| *id).collect();
         for id in &due {
-            self.change(*id, Job::promote);
+            self.change(*id, now, Job::promote);
         }
         due.len() as u32
     }
@@ -292,6 +384,14 @@ impl Table {
         for id in &old {
             if let Some(job) = self.jobs.remove(id) {
                 self.unindex(&job);
+                if let Some(flow) = job.flow {
+                    self.members.remove(&(flow, *id));
+                    let holds = |flow: &Flow| flow.on_failure == OnFailure::Hold;
+                    if job.state != JobState::Completed && self.flows.get(&flow).is_some_and(holds) {
+                        // Nobody can replay it any more.
+                        self.end_in(flow, JobState::Cancelled, now);
+                    }
+                }
             }
         }
         self.windows.retain(|_, window| window.until > now);
@@ -304,6 +404,7 @@ impl Table {
                 && query.states.as_ref().is_none_or(|states| states.contains(&job.state))
                 && query.job_type.as_ref().is_none_or(|job_type| *job_type == job.job_type)
                 && query.tenant.as_ref().is_none_or(|tenant| Some(tenant) == job.tenant.as_ref())
+                && query.flow.is_none_or(|flow| Some(flow) == job.flow)
                 && query.after.is_none_or(|after| job.id > after)
         };
         let size = query.page_size();
@@ -311,7 +412,8 @@ impl Table {
             let result = if query.results { job.result.clone() } else { None };
             Job { result, ..job.clone() }
         };
-        let mut jobs: Vec<Job> = match &query.jobs {
+        let members = query.flow.map(|flow| in_flow(&self.members, flow).collect::<Vec<_>>());
+        let mut jobs: Vec<Job> = match query.jobs.as_ref().or(members.as_ref()) {
             Some(ids) => {
                 let ids: BTreeSet<_> = ids.iter().copied().collect();
                 ids.iter()

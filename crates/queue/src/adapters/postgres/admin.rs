@@ -1,13 +1,15 @@
 //! What an operator asks for.
 
+use std::time::SystemTime;
+
 use wavequill_database::adapters::diesel_async_0_9::diesel::result::Error;
 use wavequill_database::adapters::diesel_async_0_9::diesel::sql_query;
 use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{BigInt, Bool, Double, Text};
 use wavequill_database::adapters::diesel_async_0_9::diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::enqueue::live_with;
-use super::limits;
-use super::rows::{lock, now, store_one, to_hex};
+use super::rows::{lock, lock_ended, now, revive, store_one, to_hex};
+use super::{flows, limits};
 use crate::adapters::rules;
 use crate::{Affected, Command, Job, JobId, JobState, LaneId, Policies, SkipReason, Skipped, WorkerType};
 
@@ -19,12 +21,13 @@ pub(super) async fn administer(
     let now = now(conn).await?;
     match command {
         Command::Cancel { jobs } => {
-            change(conn, jobs, |job| !job.state.is_ended(), |job| job.cancel(now)).await
+            change(conn, jobs, now, |job| !job.state.is_ended(), |job| job.cancel(now)).await
         }
         Command::Reprioritize { jobs, priority } => {
             change(
                 conn,
                 jobs,
+                now,
                 |job| job.state.is_waiting(),
                 |job| {
                     job.priority = *priority;
@@ -34,7 +37,7 @@ pub(super) async fn administer(
             .await
         }
         Command::RunNow { jobs } => {
-            change(conn, jobs, |job| job.state == JobState::Scheduled, |job| job.hasten(now)).await
+            change(conn, jobs, now, |job| job.state == JobState::Scheduled, |job| job.hasten(now)).await
         }
         Command::Replay { jobs } => replay(conn, jobs, now, policies).await,
         Command::Pause { worker_type } => set_paused(conn, worker_type, true).await,
@@ -62,19 +65,24 @@ pub(super) async fn administer(
 async fn change(
     conn: &mut AsyncPgConnection,
     jobs: &[JobId],
+    now: SystemTime,
     applies: impl Fn(&Job) -> bool,
     change: impl Fn(&mut Job),
 ) -> Result<Affected, Error> {
     let mut affected = Affected::default();
     for id in jobs {
         let reason = match lock(conn, *id).await? {
-            None => SkipReason::Unknown,
+            None => match lock_ended(conn, *id).await? {
+                Some(ended) => SkipReason::State(ended.state),
+                None => SkipReason::Unknown,
+            },
             Some(job) if !applies(&job) => SkipReason::State(job.state),
             Some(mut job) => {
                 let before = job.clone();
                 change(&mut job);
                 store_one(conn, &job).await?;
                 limits::left(conn, &before, &job).await?;
+                flows::left(conn, &before, &job, now).await?;
                 affected.jobs.push(*id);
                 continue;
             }
@@ -87,16 +95,17 @@ async fn change(
 async fn replay(
     conn: &mut AsyncPgConnection,
     jobs: &[JobId],
-    now: std::time::SystemTime,
+    now: SystemTime,
     policies: &Policies,
 ) -> Result<Affected, Error> {
     let mut affected = Affected::default();
     for id in jobs {
-        let reason = match lock(conn, *id).await? {
-            None => SkipReason::Unknown,
-            Some(job) if !job.state.is_ended() || job.state == JobState::Completed => {
-                SkipReason::State(job.state)
-            }
+        let reason = match lock_ended(conn, *id).await? {
+            None => match lock(conn, *id).await? {
+                Some(live) => SkipReason::State(live.state),
+                None => SkipReason::Unknown,
+            },
+            Some(job) if job.state == JobState::Completed => SkipReason::State(job.state),
             Some(mut job) => {
                 let live = match &job.unique_key {
                     Some(key) => live_with(conn, &to_hex(key)).await?,
@@ -106,7 +115,8 @@ async fn replay(
                     SkipReason::AlreadyLive(live)
                 } else {
                     rules::replay(&mut job, now, policies);
-                    store_one(conn, &job).await?;
+                    revive(conn, &job).await?;
+                    flows::revived(conn, &job).await?;
                     affected.jobs.push(*id);
                     continue;
                 }

@@ -7,14 +7,16 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use wavequill_database::adapters::diesel_async_0_9::diesel::result::{Error, OptionalExtension};
 use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{
-    Array, BigInt, Bool, Double, Nullable, Text,
+    Array, BigInt, Bool, Double, Integer, Nullable, Text,
 };
 use wavequill_database::adapters::diesel_async_0_9::diesel::{self, QueryableByName, sql_query};
 use wavequill_database::adapters::diesel_async_0_9::diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::limits;
-use super::rows::{JobRow, Number, ids, lock, now, numbers, store_one};
+use super::rows::{JobRow, Number, ids, job_columns, lock, now, numbers, store_one};
+use super::statement::prepared;
 use crate::adapters::fair::{FairState, MAX_ROUNDS, heads_per_lane};
+use crate::adapters::rows::damaged;
 use crate::model::order::{from_micros, to_micros};
 use crate::{
     ClaimChoice, ClaimRequest, ClaimRound, ClaimToken, Claimed, Cost, Job, JobId, JobState, Lane, LaneId,
@@ -26,6 +28,52 @@ use crate::{
 pub(super) struct Turns {
     claims: usize,
     fair: BTreeMap<WorkerType, FairState>,
+}
+
+/// What a claim that is one statement came to.
+pub(super) enum First {
+    Claimed(Claimed),
+    /// The session has ended.
+    Fenced,
+    /// A route is shared: it takes a transaction.
+    Shared,
+}
+
+/// Takes the first in line of routes that nobody shares, by one statement.
+pub(super) async fn claim_first(
+    conn: &mut AsyncPgConnection,
+    request: &ClaimRequest,
+    turns: &Arc<Mutex<Turns>>,
+) -> Result<First, Error> {
+    const CLAIM: &str =
+        concat!("SELECT ", job_columns!(), ", NULL::text AS result FROM queue_claim(?, ?, ?)");
+    let turn = {
+        let mut turns = turns.lock();
+        turns.claims = turns.claims.wrapping_add(1);
+        (turns.claims % 1_000_000) as i32
+    };
+    let mut rows: Vec<JobRow> = prepared(CLAIM)
+        .bind::<BigInt, _>(request.session.get())
+        .bind::<Integer, _>(i32::try_from(request.free.0).unwrap_or(i32::MAX))
+        .bind::<Integer, _>(turn)
+        .load(conn)
+        .await?;
+    let note = rows.pop().filter(|row| row.id == 0).ok_or_else(|| damaged("a claim without its last row"))?;
+    match note.state {
+        1 => return Ok(First::Fenced),
+        2 => return Ok(First::Shared),
+        _ => {}
+    }
+    let mut jobs = rows.into_iter().map(Job::try_from).collect::<Result<Vec<_>, _>>()?;
+    // RETURNING has no order.
+    for line in jobs.chunk_by_mut(|a, b| a.worker_type == b.worker_type) {
+        line.sort_unstable_by_key(|job| (job.sort_key, job.id));
+    }
+    let leased = |job: Job| job.lease.map(|lease| LeasedJob { job, lease });
+    Ok(First::Claimed(Claimed {
+        jobs: jobs.into_iter().filter_map(leased).collect(),
+        next_due: (note.run_at >= 0).then(|| Duration::from_micros(note.run_at.unsigned_abs())),
+    }))
 }
 
 /// `None` if the session has ended.
@@ -91,8 +139,8 @@ pub(super) async fn promote(
 
 #[derive(QueryableByName)]
 struct TypesRow {
-    #[diesel(sql_type = Text)]
-    types: String,
+    #[diesel(sql_type = Array<Text>)]
+    types: Vec<String>,
 }
 
 /// The types of a live session, which cannot be declared dead until the transaction ends.
@@ -106,9 +154,8 @@ async fn lock_session(
             .get_result(conn)
             .await
             .optional()?;
-    let parse = |row: TypesRow| {
-        serde_json::from_str(&row.types).map_err(|error| Error::DeserializationError(error.into()))
-    };
+    let parse =
+        |row: TypesRow| row.types.into_iter().map(WorkerType::new).collect::<Result<_, _>>().map_err(damaged);
     row.map(parse).transpose()
 }
 
@@ -134,6 +181,13 @@ async fn routes(conn: &mut AsyncPgConnection) -> Result<HashMap<String, Route>, 
     let route = |row: RouteRow| (row.worker_type, Route { paused: row.paused, fair: row.fair });
     Ok(rows.into_iter().map(route).collect())
 }
+
+const START: &str = concat!(
+    "UPDATE queue_job SET state = 1, session = $2, claim_token = $3, claimed_at = $4 \
+     WHERE id = ANY($1) RETURNING ",
+    job_columns!(),
+    ", NULL::text AS result"
+);
 
 struct Claim<'a> {
     session: SessionId,
@@ -266,7 +320,7 @@ impl Claim<'_> {
     ) -> Result<(), Error> {
         let first: Vec<Number> = sql_query(
             "SELECT id AS number FROM queue_job WHERE state = 0 AND worker_type = $1 AND lane = 0 \
-             ORDER BY sort_key, id LIMIT $2 FOR UPDATE SKIP LOCKED",
+             AND limit_key IS NULL ORDER BY sort_key, id LIMIT $2 FOR UPDATE SKIP LOCKED",
         )
         .bind::<Text, _>(worker_type.as_str())
         .bind::<BigInt, _>(wanted as i64)
@@ -310,16 +364,13 @@ impl Claim<'_> {
             return Ok(());
         }
         let token = self.token(conn).await?;
-        let rows: Vec<JobRow> = sql_query(
-            "UPDATE queue_job SET state = 1, session = $2, claim_token = $3, claimed_at = $4 \
-             WHERE id = ANY($1) RETURNING *, NULL::text AS result",
-        )
-        .bind::<Array<BigInt>, _>(numbers(jobs))
-        .bind::<BigInt, _>(self.session.get())
-        .bind::<BigInt, _>(token.get())
-        .bind::<BigInt, _>(to_micros(self.now))
-        .load(conn)
-        .await?;
+        let rows: Vec<JobRow> = sql_query(START)
+            .bind::<Array<BigInt>, _>(numbers(jobs))
+            .bind::<BigInt, _>(self.session.get())
+            .bind::<BigInt, _>(token.get())
+            .bind::<BigInt, _>(to_micros(self.now))
+            .load(conn)
+            .await?;
         // RETURNING has no order.
         let mut started: HashMap<JobId, Job> = HashMap::with_capacity(rows.len());
         for row in rows {

@@ -8,19 +8,19 @@ use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{Array, B
 use wavequill_database::adapters::diesel_async_0_9::diesel::{self, QueryableByName, sql_query};
 use wavequill_database::adapters::diesel_async_0_9::diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::rows::{JobRow, now, numbers};
+use super::rows::{JobRow, job_columns, now, numbers};
 use crate::adapters::rows::damaged;
 use crate::model::order::from_micros;
 use crate::{
     Job, JobId, JobPage, JobQuery, JobState, JobType, KindStats, QueueStats, SessionId, Tenant, WorkerId,
-    WorkerRegistration, WorkerView,
+    WorkerRegistration, WorkerType, WorkerView,
 };
 
 pub(super) async fn read(conn: &mut AsyncPgConnection, query: &JobQuery) -> Result<JobPage, Error> {
     let select = if query.results {
-        "SELECT j.*, r.body AS result FROM queue_job j LEFT JOIN queue_result r ON r.job = j.id"
+        concat!("SELECT ", job_columns!(), ", result FROM queue_every j")
     } else {
-        "SELECT j.*, NULL::text AS result FROM queue_job j"
+        concat!("SELECT ", job_columns!(), ", NULL::text AS result FROM queue_every j")
     };
     let mut sql = format!("{select} WHERE j.id > $1");
     let mut number = 1;
@@ -34,6 +34,7 @@ pub(super) async fn read(conn: &mut AsyncPgConnection, query: &JobQuery) -> Resu
     narrow(query.states.is_some(), " AND j.state = ANY(?)");
     narrow(query.job_type.is_some(), " AND j.job_type = ?");
     narrow(query.tenant.is_some(), " AND j.tenant = ?");
+    narrow(query.flow.is_some(), " AND j.flow = ?");
     narrow(true, " ORDER BY j.id LIMIT ?");
     let after = query.after.map_or(i64::MIN, JobId::get);
     let mut statement = sql_query(sql).into_boxed::<Pg>().bind::<BigInt, _>(after);
@@ -48,6 +49,9 @@ pub(super) async fn read(conn: &mut AsyncPgConnection, query: &JobQuery) -> Resu
         [query.job_type.as_ref().map(JobType::to_string), query.tenant.as_ref().map(Tenant::to_string)];
     for text in texts.into_iter().flatten() {
         statement = statement.bind::<Text, _>(text);
+    }
+    if let Some(flow) = query.flow {
+        statement = statement.bind::<BigInt, _>(flow.get());
     }
     let size = query.page_size();
     let rows: Vec<JobRow> = statement.bind::<BigInt, _>(size as i64 + 1).load(conn).await?;
@@ -74,9 +78,10 @@ const COUNTS: &str = "\
     SELECT job_type, 0::bigint AS state, count(*) AS count, min(run_at) AS oldest \
     FROM queue_job WHERE state = 0 GROUP BY job_type UNION ALL \
     SELECT job_type, 2, count(*), NULL FROM queue_job WHERE state = 2 GROUP BY job_type UNION ALL \
+    SELECT job_type, 3, count(*), NULL FROM queue_job WHERE state = 3 GROUP BY job_type UNION ALL \
     SELECT job_type, 4, count(*), NULL FROM queue_job WHERE state = 4 GROUP BY job_type UNION ALL \
     SELECT job_type, 1, count(*), NULL FROM queue_job WHERE session IS NOT NULL GROUP BY job_type UNION ALL \
-    SELECT job_type, 8, count(*), NULL FROM queue_job WHERE state IN (8, 9) GROUP BY job_type";
+    SELECT job_type, 8, count(*), NULL FROM queue_history WHERE state IN (8, 9) GROUP BY job_type";
 
 pub(super) async fn stats(conn: &mut AsyncPgConnection) -> Result<QueueStats, Error> {
     let now = now(conn).await?;
@@ -100,8 +105,8 @@ struct WorkerRow {
     id: i64,
     #[diesel(sql_type = Text)]
     worker: String,
-    #[diesel(sql_type = Text)]
-    types: String,
+    #[diesel(sql_type = Array<Text>)]
+    types: Vec<String>,
     #[diesel(sql_type = BigInt)]
     capacity: i64,
     #[diesel(sql_type = BigInt)]
@@ -117,7 +122,8 @@ pub(super) async fn workers(conn: &mut AsyncPgConnection) -> Result<Vec<WorkerVi
     .load(conn)
     .await?;
     let view = |row: WorkerRow| {
-        let types: Vec<_> = serde_json::from_str(&row.types).map_err(damaged)?;
+        let types =
+            row.types.into_iter().map(WorkerType::new).collect::<Result<Vec<_>, _>>().map_err(damaged)?;
         let worker = WorkerId::new(row.worker).map_err(damaged)?;
         let capacity = u32::try_from(row.capacity).unwrap_or(0);
         Ok(WorkerView {

@@ -1,39 +1,42 @@
 //! Ends leases: completions together, the rest by the pure transitions of a job.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use wavequill_database::adapters::diesel_async_0_9::diesel::result::Error;
-use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{Array, BigInt, Nullable, Text};
-use wavequill_database::adapters::diesel_async_0_9::diesel::{self, QueryableByName, sql_query};
+use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{
+    Array, BigInt, Integer, Nullable, Text,
+};
+use wavequill_database::adapters::diesel_async_0_9::diesel::{self, QueryableByName};
 use wavequill_database::adapters::diesel_async_0_9::diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::limits;
 use super::rows::{lock, now, store_one};
-use crate::model::order::to_micros;
-use crate::{ClaimToken, Ended, Job, JobId, JobState, Json, Lease, SessionId, Settled, Settlement};
+use super::statement::prepared;
+use super::{flows, limits};
+use crate::{Ended, Job, JobState, Json, Lease, Settled, Settlement};
 
 #[derive(QueryableByName)]
 struct DoneRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    limit_key: Option<i64>,
+    #[diesel(sql_type = BigInt)]
+    claim_token: i64,
 }
 
-pub(super) async fn settle(conn: &mut AsyncPgConnection, ended: &[Ended]) -> Result<Vec<Settled>, Error> {
+/// Whether other jobs may stand in line that did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readied {
+    Yes,
+    No,
+}
+
+pub(super) async fn settle(
+    conn: &mut AsyncPgConnection,
+    ended: &[Ended],
+) -> Result<(Vec<Settled>, Readied), Error> {
     let now = now(conn).await?;
     let mut answers = vec![Settled::Stale; ended.len()];
-    let mut done: Vec<Completion> = Vec::new();
-    let mut seen: HashSet<Lease> = HashSet::with_capacity(ended.len());
-    for (at, ended) in ended.iter().enumerate() {
-        if !seen.insert(ended.lease) {
-            // Of a lease that is listed twice the first end counts.
-            continue;
-        }
-        if let Settlement::Completed { result } = &ended.settlement {
-            done.push(Completion { at, lease: ended.lease, result: result.clone() });
-            continue;
-        }
+    let (done, others) = split(ended);
+    for (at, ended) in others {
         let found = lock(conn, ended.lease.job).await?;
         let held = found.filter(|job| job.state.is_held() && job.lease == Some(ended.lease));
         if let (Some(job), Some(answer)) = (held, answers.get_mut(at)) {
@@ -41,77 +44,102 @@ pub(super) async fn settle(conn: &mut AsyncPgConnection, ended: &[Ended]) -> Res
             *answer = Settled::Applied(job.state);
         }
     }
-    for at in complete(conn, done, to_micros(now)).await? {
-        if let Some(answer) = answers.get_mut(at) {
-            *answer = Settled::Applied(JobState::Completed);
-        }
-    }
-    Ok(answers)
+    mark(&mut answers, complete(conn, done).await?.positions);
+    Ok((answers, Readied::Yes))
 }
 
+#[derive(Debug)]
 struct Completion {
     at: usize,
     lease: Lease,
     result: Option<Json>,
 }
 
-/// Where the completions of one claim stand, and their results.
-type Claim = HashMap<JobId, (usize, Option<Json>)>;
-
-/// Completes all whose lease is the present one, by one statement a claim; answers their positions.
-async fn complete(
+/// Completes all, if there is nothing else: one statement, which needs no transaction around it.
+pub(super) async fn settle_completed(
     conn: &mut AsyncPgConnection,
-    done: Vec<Completion>,
-    now_micros: i64,
-) -> Result<Vec<usize>, Error> {
-    let mut claims: BTreeMap<(SessionId, ClaimToken), Claim> = BTreeMap::new();
-    for completion in done {
-        let lease = completion.lease;
-        let claim = claims.entry((lease.session, lease.token)).or_default();
-        claim.insert(lease.job, (completion.at, completion.result));
-    }
-    let mut positions = Vec::new();
-    let mut freed: BTreeMap<i64, i64> = BTreeMap::new();
-    let (mut result_jobs, mut bodies) = (Vec::new(), Vec::new());
-    for ((session, token), mut jobs) in claims {
-        let rows: Vec<DoneRow> = sql_query(
-            "UPDATE queue_job SET state = 6, finished_at = $4, session = NULL, claimed_at = NULL \
-             WHERE id = ANY($1) AND state IN (1, 5) AND session = $2 AND claim_token = $3 \
-             RETURNING id, limit_key",
-        )
-        .bind::<Array<BigInt>, _>(jobs.keys().map(|job| job.get()).collect::<Vec<_>>())
-        .bind::<BigInt, _>(session.get())
-        .bind::<BigInt, _>(token.get())
-        .bind::<BigInt, _>(now_micros)
-        .load(conn)
-        .await?;
-        for row in rows {
-            if let Some(key) = row.limit_key {
-                *freed.entry(key).or_default() += 1;
+    ended: &[Ended],
+) -> Result<(Vec<Settled>, Readied), Error> {
+    let mut answers = vec![Settled::Stale; ended.len()];
+    let (done, _) = split(ended);
+    let completed = complete(conn, done).await?;
+    mark(&mut answers, completed.positions);
+    Ok((answers, completed.readied))
+}
+
+pub(super) fn all_completed(ended: &[Ended]) -> bool {
+    ended.iter().all(|ended| matches!(ended.settlement, Settlement::Completed { .. }))
+}
+
+/// The completions, and the other ends by position. Of a lease that is listed twice the first end counts.
+fn split(ended: &[Ended]) -> (Vec<Completion>, Vec<(usize, &Ended)>) {
+    let mut seen: HashSet<Lease> = HashSet::with_capacity(ended.len());
+    let (mut done, mut others) = (Vec::new(), Vec::new());
+    for (at, ended) in ended.iter().enumerate().filter(|(_, ended)| seen.insert(ended.lease)) {
+        match &ended.settlement {
+            Settlement::Completed { result } => {
+                done.push(Completion { at, lease: ended.lease, result: result.clone() });
             }
-            if let Some((at, result)) = jobs.remove(&JobId::new(row.id)) {
-                positions.push(at);
-                if let Some(result) = result {
-                    result_jobs.push(row.id);
-                    bodies.push(result.as_str().to_owned());
-                }
-            }
+            _ => others.push((at, ended)),
         }
     }
-    if !result_jobs.is_empty() {
-        sql_query(
-            "INSERT INTO queue_result (job, body) SELECT * FROM unnest($1, $2) \
-             ON CONFLICT (job) DO UPDATE SET body = excluded.body",
+    (done, others)
+}
+
+fn mark(answers: &mut [Settled], positions: Vec<usize>) {
+    for at in positions {
+        if let Some(answer) = answers.get_mut(at) {
+            *answer = Settled::Applied(JobState::Completed);
+        }
+    }
+}
+
+struct Completed {
+    positions: Vec<usize>,
+    readied: Readied,
+}
+
+/// Completes all whose lease is the present one.
+async fn complete(conn: &mut AsyncPgConnection, mut done: Vec<Completion>) -> Result<Completed, Error> {
+    let mut completed = Completed { positions: Vec::with_capacity(done.len()), readied: Readied::No };
+    if done.is_empty() {
+        return Ok(completed);
+    }
+    done.sort_unstable_by_key(|completion| {
+        let lease = completion.lease;
+        (lease.session, lease.token, lease.job)
+    });
+    let (mut sessions, mut tokens, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+    let same_claim =
+        |a: &Completion, b: &Completion| (a.lease.session, a.lease.token) == (b.lease.session, b.lease.token);
+    for claim in done.chunk_by(same_claim) {
+        let lease = claim.first().map(|completion| completion.lease);
+        sessions.extend(lease.map(|lease| lease.session.get()));
+        tokens.extend(lease.map(|lease| lease.token.get()));
+        counts.push(i32::try_from(claim.len()).unwrap_or(i32::MAX));
+    }
+    let rows: Vec<DoneRow> = prepared("SELECT id, claim_token FROM queue_complete(?, ?, ?, ?, ?)")
+        .bind::<Array<BigInt>, _>(sessions)
+        .bind::<Array<BigInt>, _>(tokens)
+        .bind::<Array<Integer>, _>(counts)
+        .bind::<Array<BigInt>, _>(
+            done.iter().map(|completion| completion.lease.job.get()).collect::<Vec<_>>(),
         )
-        .bind::<Array<BigInt>, _>(result_jobs)
-        .bind::<Array<Text>, _>(bodies)
-        .execute(conn)
+        .bind::<Array<Nullable<Text>>, _>(
+            done.iter().map(|completion| completion.result.as_ref().map(Json::as_str)).collect::<Vec<_>>(),
+        )
+        .load(conn)
         .await?;
+    let ended: HashMap<i64, i64> = rows.into_iter().map(|row| (row.id, row.claim_token)).collect();
+    if ended.get(&0).is_some_and(|readied| *readied > 0) {
+        completed.readied = Readied::Yes;
     }
-    for (key, count) in freed {
-        limits::release(conn, key, count).await?;
+    for completion in done {
+        if ended.get(&completion.lease.job.get()) == Some(&completion.lease.token.get()) {
+            completed.positions.push(completion.at);
+        }
     }
-    Ok(positions)
+    Ok(completed)
 }
 
 /// Ends the present lease of a job that this transaction has locked.
@@ -125,5 +153,6 @@ pub(super) async fn settle_held(
     job.settle(settlement, now);
     store_one(conn, &job).await?;
     limits::left(conn, &before, &job).await?;
+    flows::left(conn, &before, &job, now).await?;
     Ok(job)
 }

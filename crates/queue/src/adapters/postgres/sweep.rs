@@ -2,15 +2,15 @@
 
 use std::time::SystemTime;
 
-use serde_json::json;
 use wavequill_database::adapters::diesel_async_0_9::diesel::result::Error;
-use wavequill_database::adapters::diesel_async_0_9::diesel::sql_query;
-use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{Array, BigInt, Text};
+use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{Array, BigInt, Integer, Text};
+use wavequill_database::adapters::diesel_async_0_9::diesel::{self, QueryableByName, sql_query};
 use wavequill_database::adapters::diesel_async_0_9::diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::claim::promote;
+use super::flows;
 use super::limits;
-use super::rows::{JobRow, Number, ids, lock_all, now};
+use super::rows::{JobRow, Number, SELECT_LIVE, ids, lock_all, now};
 use super::settle::settle_held;
 use crate::adapters::rules;
 use crate::model::order::to_micros;
@@ -40,7 +40,7 @@ pub(super) async fn open_session(
          VALUES (nextval('queue_session_id'), $1, $2, $3, $4) RETURNING id AS number",
     )
     .bind::<Text, _>(worker.worker().as_str())
-    .bind::<Text, _>(json!(worker.types()).to_string())
+    .bind::<Array<Text>, _>(worker.types().iter().map(ToString::to_string).collect::<Vec<_>>())
     .bind::<BigInt, _>(i64::from(worker.capacity()))
     .bind::<BigInt, _>(later(now, config.session_ttl))
     .get_result(conn)
@@ -135,10 +135,10 @@ async fn rescue(
     policies: &Policies,
     report: &mut SweepReport,
 ) -> Result<(), Error> {
-    let rows: Vec<JobRow> = sql_query(
-        "SELECT *, NULL::text AS result FROM queue_job WHERE session = ANY(ARRAY( \
-           SELECT id FROM queue_session WHERE fenced)) ORDER BY session, id LIMIT $1 FOR UPDATE SKIP LOCKED",
-    )
+    let rows: Vec<JobRow> = sql_query(format!(
+        "{SELECT_LIVE} WHERE session = ANY(ARRAY(SELECT id FROM queue_session WHERE fenced)) \
+         ORDER BY session, id LIMIT $1 FOR UPDATE SKIP LOCKED",
+    ))
     .bind::<BigInt, _>(i64::from(budget))
     .load(conn)
     .await?;
@@ -167,10 +167,10 @@ async fn return_placed(
     config: &StoreConfig,
     budget: u32,
 ) -> Result<u32, Error> {
-    let rows: Vec<JobRow> = sql_query(
-        "SELECT *, NULL::text AS result FROM queue_job WHERE session IS NOT NULL AND state = 5 \
-         AND claimed_at <= $1 ORDER BY session, id LIMIT $2 FOR UPDATE SKIP LOCKED",
-    )
+    let rows: Vec<JobRow> = sql_query(format!(
+        "{SELECT_LIVE} WHERE state = 5 AND claimed_at <= $1 ORDER BY session, sort_key, id LIMIT $2 \
+         FOR UPDATE SKIP LOCKED",
+    ))
     .bind::<BigInt, _>(earlier(now, config.placement_timeout))
     .bind::<BigInt, _>(i64::from(budget))
     .load(conn)
@@ -182,33 +182,30 @@ async fn return_placed(
     Ok(count)
 }
 
+#[derive(QueryableByName)]
+struct PrunedRow {
+    #[diesel(sql_type = BigInt)]
+    forgotten: i64,
+    #[diesel(sql_type = Array<BigInt>)]
+    flows: Vec<i64>,
+}
+
 async fn prune(
     conn: &mut AsyncPgConnection,
     now: SystemTime,
     config: &StoreConfig,
     budget: u32,
 ) -> Result<u32, Error> {
-    let old: Vec<Number> = sql_query(
-        "DELETE FROM queue_job WHERE id = ANY(ARRAY( \
-           (SELECT id FROM queue_job WHERE state IN (6, 7) AND finished_at <= $1 \
-            ORDER BY finished_at LIMIT $3 FOR UPDATE SKIP LOCKED)) || ARRAY( \
-           (SELECT id FROM queue_job WHERE state IN (8, 9) AND finished_at <= $2 \
-            ORDER BY finished_at LIMIT $3 FOR UPDATE SKIP LOCKED))) RETURNING id AS number",
-    )
-    .bind::<BigInt, _>(earlier(now, config.keep_finished))
-    .bind::<BigInt, _>(earlier(now, config.keep_dead))
-    .bind::<BigInt, _>(i64::from(budget))
-    .load(conn)
-    .await?;
-    if !old.is_empty() {
-        sql_query("DELETE FROM queue_result WHERE job = ANY($1)")
-            .bind::<Array<BigInt>, _>(old.iter().map(|row| row.number).collect::<Vec<_>>())
-            .execute(conn)
-            .await?;
-    }
+    let old: PrunedRow = sql_query("SELECT forgotten, flows FROM queue_prune($1, $2, $3)")
+        .bind::<BigInt, _>(earlier(now, config.keep_finished))
+        .bind::<BigInt, _>(earlier(now, config.keep_dead))
+        .bind::<Integer, _>(i32::try_from(budget).unwrap_or(i32::MAX))
+        .get_result(conn)
+        .await?;
+    flows::pruned(conn, old.flows, now).await?;
     sql_query("DELETE FROM queue_unique WHERE until <= $1")
         .bind::<BigInt, _>(to_micros(now))
         .execute(conn)
         .await?;
-    Ok(old.len() as u32)
+    Ok(u32::try_from(old.forgotten).unwrap_or(u32::MAX))
 }

@@ -1,5 +1,7 @@
 //! What an operator asks for.
 
+use std::time::SystemTime;
+
 use wavequill_database::adapters::diesel_async_0_9::diesel::prelude::*;
 use wavequill_database::adapters::diesel_async_0_9::diesel::result::Error;
 use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{BigInt, Double, Text};
@@ -20,11 +22,12 @@ pub(super) fn administer(
     let now = policies.clock.now();
     match command {
         Command::Cancel { jobs } => {
-            change(conn, &jobs, |_, job| only_if(job, !job.state.is_ended()), |job| job.cancel(now))
+            change(conn, &jobs, now, |_, job| only_if(job, !job.state.is_ended()), |job| job.cancel(now))
         }
         Command::Reprioritize { jobs, priority } => change(
             conn,
             &jobs,
+            now,
             |_, job| only_if(job, job.state.is_waiting()),
             |job| {
                 job.priority = priority;
@@ -33,9 +36,11 @@ pub(super) fn administer(
         ),
         Command::RunNow { jobs } => {
             let scheduled = |_: &mut _, job: &Job| only_if(job, job.state == JobState::Scheduled);
-            change(conn, &jobs, scheduled, |job| job.hasten(now))
+            change(conn, &jobs, now, scheduled, |job| job.hasten(now))
         }
-        Command::Replay { jobs } => change(conn, &jobs, replayable, |job| rules::replay(job, now, policies)),
+        Command::Replay { jobs } => {
+            change(conn, &jobs, now, replayable, |job| rules::replay(job, now, policies))
+        }
         Command::Pause { worker_type } => set_paused(conn, &worker_type, 1),
         Command::Resume { worker_type } => set_paused(conn, &worker_type, 0),
         Command::SetLimit { key, limit } => {
@@ -73,6 +78,7 @@ fn replayable(conn: &mut SqliteConnection, job: &Job) -> Verdict {
 fn change(
     conn: &mut SqliteConnection,
     jobs: &[JobId],
+    now: SystemTime,
     applies: impl Fn(&mut SqliteConnection, &Job) -> Verdict,
     change: impl Fn(&mut Job),
 ) -> Result<Affected, Error> {
@@ -88,7 +94,7 @@ fn change(
         }
         let before = job.clone();
         change(&mut job);
-        store_changed(conn, &before, &job)?;
+        store_changed(conn, &before, &job, now)?;
         affected.jobs.push(*id);
     }
     Ok(affected)

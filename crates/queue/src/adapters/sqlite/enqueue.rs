@@ -1,5 +1,6 @@
 //! Hands jobs in.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use wavequill_database::adapters::diesel_async_0_9::diesel::prelude::*;
@@ -7,11 +8,12 @@ use wavequill_database::adapters::diesel_async_0_9::diesel::result::Error;
 use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{BigInt, Text};
 use wavequill_database::adapters::diesel_async_0_9::diesel::{SqliteConnection, sql_query};
 
-use super::limits;
 use super::rows::{Number, load_one, store, store_one, to_hex};
+use super::{flows, limits};
+use crate::adapters::flows::CheckedFlow;
 use crate::adapters::rules::{self, Checked};
 use crate::model::order::to_micros;
-use crate::{Enqueued, Job, JobId, Policies, UniqueFor, WorkerType};
+use crate::{Enqueued, EnqueuedFlow, FlowId, Job, JobId, Policies, UniqueFor, WorkerType};
 
 pub(super) fn enqueue(
     conn: &mut SqliteConnection,
@@ -22,12 +24,8 @@ pub(super) fn enqueue(
     let first = next_job(conn, 0)?;
     let mut batch = Batch { last: first, plain: Vec::new(), now, policies };
     let mut answers = Vec::with_capacity(jobs.len());
-    let mut fair: Vec<WorkerType> = Vec::new();
+    share_routes(conn, jobs.iter())?;
     for checked in jobs {
-        let shared = checked.job.tenant.is_some() || checked.job.limit_key.is_some();
-        if shared && !fair.contains(&checked.worker_type) {
-            fair.push(checked.worker_type.clone());
-        }
         answers.push(match checked.job.unique_key() {
             Some(key) => batch.unique(conn, checked, &to_hex(&key))?,
             None => batch.plain(checked),
@@ -37,6 +35,36 @@ pub(super) fn enqueue(
     if batch.last > first {
         next_job(conn, batch.last - first)?;
     }
+    Ok(answers)
+}
+
+/// Hands in a flow.
+pub(super) fn enqueue_flow(
+    conn: &mut SqliteConnection,
+    flow: CheckedFlow,
+    now: SystemTime,
+    policies: &Policies,
+) -> Result<EnqueuedFlow, Error> {
+    share_routes(conn, flow.jobs())?;
+    let (jobs, joints, on_failure) = (flow.jobs().count() as i64, flow.joints() as i64, flow.on_failure);
+    let last_job = next_job(conn, jobs)?;
+    let drawn = sql_query("UPDATE queue_sequence SET flow = flow + ?1 RETURNING flow AS number");
+    let last_flow: Number = drawn.bind::<BigInt, _>(joints).get_result(conn)?;
+    let flows = (last_flow.number - joints + 1..=last_flow.number).map(FlowId::new).collect();
+    let ids = (last_job - jobs + 1..=last_job).map(JobId::new);
+    let accepted = flow.accept(ids, flows, now, policies);
+    flows::insert(conn, &accepted.flows, on_failure)?;
+    store(conn, &accepted.jobs)?;
+    Ok(accepted.answer)
+}
+
+/// The routes of jobs that tenants or limits share are shared from now on.
+fn share_routes<'a>(
+    conn: &mut SqliteConnection,
+    jobs: impl Iterator<Item = &'a Checked>,
+) -> Result<(), Error> {
+    let shared = jobs.filter(|checked| checked.is_shared());
+    let fair: BTreeSet<&WorkerType> = shared.map(|checked| &checked.worker_type).collect();
     for worker_type in fair {
         sql_query(
             "INSERT INTO queue_route (worker_type, fair) VALUES (?1, 1) \
@@ -45,7 +73,7 @@ pub(super) fn enqueue(
         .bind::<Text, _>(worker_type.as_str())
         .execute(conn)?;
     }
-    Ok(answers)
+    Ok(())
 }
 
 /// Moves the sequence of ids on by so many, and answers the last one given out.

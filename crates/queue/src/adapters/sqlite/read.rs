@@ -39,6 +39,7 @@ pub(super) fn read(conn: &mut SqliteConnection, query: &JobQuery) -> Result<JobP
         states.map(|states| json!(states).to_string()),
     );
     narrow(" AND j.job_type = ?", query.job_type.as_ref().map(JobType::to_string));
+    narrow(" AND j.flow = CAST(? AS INTEGER)", query.flow.map(|flow| flow.to_string()));
     narrow(" AND j.tenant = ?", query.tenant.as_ref().map(Tenant::to_string));
     sql.push_str(" ORDER BY j.id LIMIT ?");
     let after = query.after.map_or(i64::MIN, JobId::get);
@@ -67,11 +68,13 @@ struct CountRow {
 }
 
 /// One query an index, so that finished jobs cost nothing.
-const COUNTS: [&str; 5] = [
+const COUNTS: [&str; 6] = [
     "SELECT job_type, 0 AS state, count(*) AS count, min(run_at) AS oldest \
      FROM queue_job INDEXED BY queue_job_ready WHERE state = 0 GROUP BY job_type",
     "SELECT job_type, 2 AS state, count(*) AS count, NULL AS oldest \
      FROM queue_job INDEXED BY queue_job_due WHERE state = 2 GROUP BY job_type",
+    "SELECT job_type, 3 AS state, count(*) AS count, NULL AS oldest \
+     FROM queue_job INDEXED BY queue_job_waiting WHERE state = 3 GROUP BY job_type",
     "SELECT job_type, 4 AS state, count(*) AS count, NULL AS oldest \
      FROM queue_job INDEXED BY queue_job_parked WHERE state = 4 GROUP BY job_type",
     "SELECT job_type, 1 AS state, count(*) AS count, NULL AS oldest \

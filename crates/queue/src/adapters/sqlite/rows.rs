@@ -2,14 +2,14 @@
 
 use std::sync::LazyLock;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use wavequill_database::adapters::diesel_async_0_9::diesel::prelude::*;
 use wavequill_database::adapters::diesel_async_0_9::diesel::result::Error;
 use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::Text;
 use wavequill_database::adapters::diesel_async_0_9::diesel::{SqliteConnection, sql_query};
 
 use crate::adapters::rows::{COLUMNS, to_values};
-pub(super) use crate::adapters::rows::{JobRow, Number, id_list, ids, to_hex};
+pub(super) use crate::adapters::rows::{JobRow, Number, ids, to_hex};
 use crate::{Job, JobId};
 
 static UPSERT: LazyLock<String> = LazyLock::new(|| {
@@ -50,4 +50,9 @@ pub(super) fn load(conn: &mut SqliteConnection, ids: &[JobId]) -> Result<Vec<Job
 
 pub(super) fn load_one(conn: &mut SqliteConnection, id: JobId) -> Result<Option<Job>, Error> {
     Ok(load(conn, &[id])?.pop())
+}
+
+/// Ids as a JSON array.
+pub(super) fn id_list(ids: &[JobId]) -> String {
+    json!(ids).to_string()
 }

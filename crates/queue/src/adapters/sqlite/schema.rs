@@ -31,10 +31,14 @@ CREATE TABLE queue_job (
     session INTEGER,
     claim_token INTEGER,
     progress TEXT,
-    unique_key TEXT
+    unique_key TEXT,
+    flow INTEGER,
+    waits_for INTEGER
 ) STRICT;
 CREATE INDEX queue_job_ready ON queue_job (worker_type, lane, sort_key, id) WHERE state = 0;
 CREATE INDEX queue_job_due ON queue_job (run_at, id) WHERE state = 2;
+CREATE INDEX queue_job_waiting ON queue_job (waits_for) WHERE state = 3;
+CREATE INDEX queue_job_flow ON queue_job (flow, id) WHERE flow IS NOT NULL;
 CREATE INDEX queue_job_parked ON queue_job (limit_key, sort_key, id) WHERE state = 4;
 CREATE INDEX queue_job_held ON queue_job (session, id) WHERE session IS NOT NULL;
 CREATE UNIQUE INDEX queue_job_unique ON queue_job (unique_key) WHERE unique_key IS NOT NULL AND finished_at IS NULL;
@@ -66,11 +70,13 @@ CREATE TABLE queue_limit (
 ) STRICT;
 CREATE TABLE queue_weight (lane INTEGER PRIMARY KEY, tenant TEXT NOT NULL, weight REAL NOT NULL) STRICT;
 CREATE TABLE queue_unique (key TEXT PRIMARY KEY, until INTEGER NOT NULL, job INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE queue_flow (id INTEGER PRIMARY KEY, pending INTEGER NOT NULL, on_failure INTEGER NOT NULL) STRICT;
 CREATE TABLE queue_sequence (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     job INTEGER NOT NULL,
     token INTEGER NOT NULL,
-    session INTEGER NOT NULL
+    session INTEGER NOT NULL,
+    flow INTEGER NOT NULL
 ) STRICT;
-INSERT INTO queue_sequence VALUES (1, 0, 0, 0);
+INSERT INTO queue_sequence VALUES (1, 0, 0, 0, 0);
 "];

@@ -10,10 +10,10 @@ use wavequill_database::adapters::diesel_async_0_9::diesel::result::Error;
 use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{BigInt, Nullable, Text};
 use wavequill_database::adapters::diesel_async_0_9::diesel::{SqliteConnection, sql_query};
 
-use super::limits;
 use super::rows::{load_one, store_one};
+use super::{flows, limits};
 use crate::model::order::to_micros;
-use crate::{Ended, Job, JobState, Json, Lease, Settled, Settlement};
+use crate::{Ended, FlowId, Job, JobState, Json, Lease, Settled, Settlement};
 
 #[derive(QueryableByName)]
 struct DoneRow {
@@ -23,6 +23,8 @@ struct DoneRow {
     claim_token: Option<i64>,
     #[diesel(sql_type = Nullable<BigInt>)]
     limit_key: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    flow: Option<i64>,
 }
 
 pub(super) fn settle(
@@ -80,17 +82,21 @@ fn complete(
         "UPDATE queue_job SET state = 6, finished_at = ?2, session = NULL, claimed_at = NULL \
          FROM json_each(?1) AS ended WHERE queue_job.id = ended.value ->> 0 AND queue_job.state IN (1, 5) \
          AND queue_job.session = ended.value ->> 1 AND queue_job.claim_token = ended.value ->> 2 \
-         RETURNING id, claim_token, limit_key",
+         RETURNING id, claim_token, limit_key, flow",
     )
     .bind::<Text, _>(json!(leases).to_string())
     .bind::<BigInt, _>(to_micros(now))
     .load(conn)?;
     let mut freed: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut counted: BTreeMap<FlowId, i64> = BTreeMap::new();
     let mut applied: HashMap<i64, Option<i64>> = HashMap::with_capacity(rows.len());
     for row in rows {
         applied.insert(row.id, row.claim_token);
         if let Some(key) = row.limit_key {
             *freed.entry(key).or_default() += 1;
+        }
+        if let Some(flow) = row.flow.map(FlowId::new) {
+            *counted.entry(flow).or_default() += 1;
         }
     }
     let mut positions = Vec::with_capacity(applied.len());
@@ -112,6 +118,9 @@ fn complete(
     }
     for (key, count) in freed {
         limits::release(conn, key, count)?;
+    }
+    for (flow, count) in counted {
+        flows::ended(conn, flow, JobState::Completed, count, now)?;
     }
     Ok(positions)
 }
@@ -141,5 +150,6 @@ pub(super) fn settle_held(
     job.settle(settlement, now);
     store_one(conn, &job)?;
     limits::left(conn, &before, &job)?;
+    flows::left(conn, &before, &job, now)?;
     Ok(job)
 }

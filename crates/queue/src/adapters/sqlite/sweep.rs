@@ -10,15 +10,15 @@ use wavequill_database::adapters::diesel_async_0_9::diesel::sql_types::{BigInt, 
 use wavequill_database::adapters::diesel_async_0_9::diesel::{SqliteConnection, sql_query};
 
 use super::claim::promote;
-use super::limits;
 use super::owner::Slot;
 use super::rows::{Number, ids, load, load_one, store_one};
 use super::settle::settle_held;
+use super::{flows, limits};
 use crate::adapters::rules;
 use crate::model::order::to_micros;
 use crate::{
-    Beat, JobId, JobState, Policies, Progress, SessionId, Settlement, StoreConfig, SweepReport, SweptJob,
-    WorkerRegistration,
+    Beat, FlowId, JobId, JobState, Policies, Progress, SessionId, Settlement, StoreConfig, SweepReport,
+    SweptJob, WorkerRegistration,
 };
 
 /// A session that is not fenced.
@@ -232,6 +232,15 @@ fn prune(
     }
     if !old.is_empty() {
         let list = json!(old.iter().map(|row| row.number).collect::<Vec<_>>()).to_string();
+        let flows: Vec<Number> = sql_query(
+            "SELECT DISTINCT flow AS number FROM queue_job \
+             WHERE id IN (SELECT value FROM json_each(?1)) AND flow IS NOT NULL AND state <> 6",
+        )
+        .bind::<Text, _>(&list)
+        .load(conn)?;
+        for flow in flows {
+            flows::pruned(conn, FlowId::new(flow.number), now)?;
+        }
         for query in [
             "DELETE FROM queue_result WHERE job IN (SELECT value FROM json_each(?1))",
             "DELETE FROM queue_job WHERE id IN (SELECT value FROM json_each(?1))",
@@ -250,6 +259,7 @@ pub(super) fn store_changed(
     conn: &mut SqliteConnection,
     before: &crate::Job,
     after: &crate::Job,
+    now: SystemTime,
 ) -> Result<(), Error> {
     store_one(conn, after)?;
     if before.state == JobState::Completed && !after.state.is_ended() {
@@ -257,5 +267,9 @@ pub(super) fn store_changed(
             .bind::<BigInt, _>(after.id.get())
             .execute(conn)?;
     }
-    limits::left(conn, before, after)
+    limits::left(conn, before, after)?;
+    if before.state.is_ended() && !after.state.is_ended() {
+        return flows::revived(conn, after);
+    }
+    flows::left(conn, before, after, now)
 }

@@ -11,10 +11,12 @@
 
 mod admin;
 mod claims;
+mod flows;
 mod shares;
 
 pub use admin::*;
 pub use claims::*;
+pub use flows::*;
 pub use shares::*;
 
 use std::sync::Arc;
