@@ -16,10 +16,13 @@ mod model;
 mod multipart;
 mod ports;
 mod rate_limit_handler;
+mod shared_quota_ledger;
 mod speech_api;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "fred")]
+pub use adapters::fred::{RedisQuotaLedger, RedisQuotaLog};
 #[cfg(feature = "hyper")]
 pub use adapters::hyper::preset::HyperSpeechApiConfig;
 #[cfg(feature = "hyper")]
@@ -50,8 +53,10 @@ pub use model::request::{Speakers, SpeechRequest, Timestamps, TimingNeed};
 pub use model::response::{SpeechResponse, TimedSegment, TimedWord, Timing, Usage};
 pub use ports::{
     Answer, Charge, ChargeMark, Charged, Endpoint, HttpLink, HttpTransport, LinkError, LinkPhase, LinkState,
-    Protocol, QuotaLedger, ReplayCause, SpeechDialect,
+    LogPosition, LogSnapshot, LogTail, LoggedEvent, Protocol, QuotaLedger, QuotaLog, ReplayCause,
+    SpeechDialect,
 };
 pub use rate_limit_handler::{PermitHome, QuotaAnswer, QuotaPermit, RateLimitHandler, Sent};
 pub use secrecy::SecretString;
+pub use shared_quota_ledger::{SharedQuotaConfig, SharedQuotaLedger};
 pub use speech_api::SpeechApi;

@@ -12,7 +12,7 @@ use metrics::{gauge, histogram};
 
 use crate::error::Phase;
 use crate::model::capabilities::{CapabilityTable, ModelId};
-use crate::model::quota::{Dimension, StopCause, ThrottleCause};
+use crate::model::quota::{Dimension, Observation, QuotaView, StopCause, ThrottleCause};
 use crate::ports::ReplayCause;
 
 macro_rules! name {
@@ -235,7 +235,21 @@ impl QuotaMetrics {
         self.key_stopped.set(1.0);
     }
 
-    pub(crate) fn dimension(&self, dimension: Dimension, limit: f64, remaining: f64) {
+    /// What a ledger knows after a request has ended.
+    pub(crate) fn settled(&self, view: &QuotaView, seen: &Observation) {
+        self.bad_headers.increment(u64::from(seen.limits.bad_headers));
+        for dimension in &view.dimensions {
+            self.dimension(dimension.dimension, dimension.limit.amount, dimension.remaining);
+        }
+        if let Some(most) = view.max_in_flight {
+            self.concurrency(most, view.in_flight);
+        }
+        if view.stop.is_none() {
+            self.key_stopped.set(0.0);
+        }
+    }
+
+    fn dimension(&self, dimension: Dimension, limit: f64, remaining: f64) {
         if let (Some(l), Some(r)) = (self.limit.get(dimension.index()), self.remaining.get(dimension.index()))
         {
             l.set(limit);
@@ -243,7 +257,7 @@ impl QuotaMetrics {
         }
     }
 
-    pub(crate) fn concurrency(&self, limit: u32, in_flight: u32) {
+    fn concurrency(&self, limit: u32, in_flight: u32) {
         let ([.., l], [.., r]) = (&self.limit, &self.remaining);
         l.set(f64::from(limit));
         r.set(f64::from(limit.saturating_sub(in_flight)));

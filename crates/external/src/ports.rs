@@ -1,5 +1,7 @@
 //! What the services need from outside: how a provider speaks, where quota is kept, how bytes travel.
 
+mod quota_log;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,7 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
+pub use self::quota_log::{LogPosition, LogSnapshot, LogTail, LoggedEvent, QuotaLog};
 use crate::error::ExternalError;
 use crate::model::capabilities::ModelCapabilities;
 use crate::model::http::{HttpRequest, HttpResponse, Processed};
@@ -90,7 +94,7 @@ pub trait SpeechDialect: Debug + Send + Sync + 'static {
 }
 
 /// What a ledger noted about a dimension when a request was sent, to compare the answer with.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChargeMark {
     /// Seconds until the bucket would be full, as the ledger saw it.
     pub predicted_s: f64,
@@ -101,7 +105,7 @@ pub struct ChargeMark {
 }
 
 /// A receipt of a ledger.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Charge {
     /// Tells charges apart.
     pub id: u64,

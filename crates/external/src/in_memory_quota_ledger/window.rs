@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::quota::{RateLimit, SeenLimit};
 
 /// How long after the end a window is believed to be over: clocks differ a little.
 const GRACE: f64 = 0.12;
 
 /// What is left of a window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Window {
+    /// The share of what headers say is left that is ours: 1 unless others spend the same without our knowing.
+    share: f64,
     limit: f64,
     left: f64,
     ends_at: Option<f64>,
@@ -23,11 +27,17 @@ impl Window {
         let reset = seen.reset.map(|reset| reset.as_secs_f64());
         let period = seen.period.map(|period| period.as_secs_f64()).or(reset).unwrap_or(60.0).max(1.0);
         Some(Self {
+            share: 1.0,
             limit: seen.limit.unwrap_or(remaining.max(1.0)),
             left: (remaining - in_flight).max(0.0),
             ends_at: reset.map(|reset| now + reset),
             period,
         })
+    }
+
+    /// From here on this is one of `parts` that spend the same window without knowing of one another.
+    pub(crate) fn part(self, parts: f64) -> Self {
+        Self { share: 1.0 / parts, left: self.left / parts, ..self }
     }
 
     pub(crate) fn limit(&self) -> RateLimit {
@@ -40,7 +50,7 @@ impl Window {
 
     pub(crate) fn advance(&mut self, now: f64) {
         if self.ends_at.is_some_and(|end| now >= end + GRACE) {
-            self.left = self.limit;
+            self.left = self.limit * self.share;
             self.ends_at = None;
         }
     }
@@ -77,14 +87,15 @@ impl Window {
         // In the same window what is left only falls: answers overtake one another.
         // Where a window has begun by our own reckoning, so has what is left of it.
         let known = same || self.ends_at.is_none();
-        let left = if known { self.left.min(seen.remaining.unwrap_or(self.left)) } else { next.left };
+        let theirs = seen.remaining.map_or(self.left, |remaining| remaining * self.share);
+        let left = if known { self.left.min(theirs) } else { next.left * self.share };
         // A reset of whole seconds may be rounded down: the later end is the safe one.
         let ends_at = match (same, self.ends_at, next.ends_at) {
             (true, Some(mine), Some(theirs)) => Some(mine.max(theirs)),
             (_, _, theirs) => theirs,
         };
         let period = self.period.max(next.period);
-        *self = Self { limit: next.limit, left, ends_at, period };
+        *self = Self { share: self.share, limit: next.limit, left, ends_at, period };
     }
 }
 

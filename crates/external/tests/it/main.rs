@@ -13,6 +13,8 @@ mod http2;
 #[cfg(feature = "testing")]
 mod quota;
 mod raw_http2;
+#[cfg(all(feature = "fred", feature = "testing"))]
+mod redis;
 mod secrets;
 mod server;
 mod tls;
