@@ -4,6 +4,7 @@ mod adapters;
 mod adaptive_rate_limit_handler;
 mod answer;
 mod body;
+mod circuit_breaker;
 mod config;
 mod connection_pool_manager;
 mod dialect;
@@ -26,9 +27,12 @@ pub use adapters::fred::{RedisQuotaLedger, RedisQuotaLog};
 #[cfg(feature = "hyper")]
 pub use adapters::hyper::preset::HyperSpeechApiConfig;
 #[cfg(feature = "hyper")]
+pub use adapters::hyper::proxy::HttpProxy;
+#[cfg(feature = "hyper")]
 pub use adapters::hyper::{AddressPolicy, Http2Use, HyperConfig, HyperHttpTransport, TrustedRoots};
 pub use adaptive_rate_limit_handler::AdaptiveRateLimitHandler;
 pub use body::{BodyReader, ChainBody, FileRange, ReplayBody};
+pub use circuit_breaker::CircuitBreakerConfig;
 pub use config::{ConnectionPoolConfig, RateLimitConfig, SpeechApiConfig, UnknownModels};
 pub use connection_pool_manager::{ConnectionPoolManager, StreamPermit};
 pub use dialect::deepgram::DeepgramDialect;
@@ -41,6 +45,7 @@ pub use model::audio::{AudioFormat, SpeechAudio};
 pub use model::capabilities::{
     AnswerFormat, CapabilityTable, LanguageHints, ModelCapabilities, ModelId, Support,
 };
+pub use model::events::{SpeechEvent, SpeechEventSource, SpeechEvents, StreamedPart};
 pub use model::http::{HttpRequest, HttpResponse, Processed};
 pub use model::language::LanguageCode;
 pub use model::origin::{BaseUrl, Origin, PlainHttp};
@@ -49,7 +54,7 @@ pub use model::quota::{
     Cost, Dimension, DimensionView, Lane, Observation, QuotaScope, QuotaView, RateLimit, ResetMeaning,
     SeenLimit, SeenLimits, SeenOutcome, StopCause, ThrottleCause,
 };
-pub use model::request::{Speakers, SpeechRequest, Timestamps, TimingNeed};
+pub use model::request::{Delivery, Speakers, SpeechRequest, Timestamps, TimingNeed};
 pub use model::response::{SpeechResponse, TimedSegment, TimedWord, Timing, Usage};
 pub use ports::{
     Answer, Charge, ChargeMark, Charged, Endpoint, HttpLink, HttpTransport, LinkError, LinkPhase, LinkState,

@@ -112,6 +112,7 @@ pub(crate) struct ApiMetrics {
     other: ModelMetrics,
     phases: BTreeMap<&'static str, Histogram>,
     pub(crate) double_bills: Counter,
+    pub(crate) circuit_open: Gauge,
 }
 
 impl ApiMetrics {
@@ -139,12 +140,17 @@ impl ApiMetrics {
             Unit::Count,
             "Failures after which a retry may be billed twice"
         );
+        describe_gauge!(
+            name!("circuit_open"),
+            "1 while nothing is sent to an API that fails again and again"
+        );
         let models = table.models().map(|model| (model.clone(), ModelMetrics::register(model.as_str())));
         Self {
             models: models.collect(),
             other: ModelMetrics::register("other"),
             phases: phases([Phase::Stream, Phase::Body]),
             double_bills: counter!(name!("double_bills_total")),
+            circuit_open: gauge!(name!("circuit_open")),
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod audio;
 pub(crate) mod capabilities;
+pub(crate) mod events;
 pub(crate) mod http;
 pub(crate) mod language;
 pub(crate) mod origin;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::quota_log::{LogPosition, LogSnapshot, LogTail, LoggedEvent, QuotaLog};
 use crate::error::ExternalError;
 use crate::model::capabilities::ModelCapabilities;
+use crate::model::events::StreamedPart;
 use crate::model::http::{HttpRequest, HttpResponse, Processed};
 use crate::model::origin::{BaseUrl, Origin};
 use crate::model::quota::{Cost, Observation, QuotaScope, QuotaView, SeenLimits, StopCause};
@@ -85,6 +86,17 @@ pub trait SpeechDialect: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`InvalidResponse`](ExternalError::InvalidResponse), or what the answer says went wrong.
     fn decode(&self, request: &SpeechRequest, answer: Answer<'_>) -> Result<SpeechResponse, ExternalError>;
+
+    /// Reads the data of one event of a streamed answer; `None` if it says nothing that counts.
+    ///
+    /// Default: an error, for dialects without streams.
+    ///
+    /// # Errors
+    /// [`InvalidResponse`](ExternalError::InvalidResponse), or what the event says went wrong.
+    fn decode_event(&self, data: &str) -> Result<Option<StreamedPart>, ExternalError> {
+        let reason = format!("{} bytes came as an event, and this dialect has none", data.len());
+        Err(ExternalError::InvalidResponse { reason })
+    }
 
     /// Names the error that an unsuccessful answer stands for.
     fn classify(&self, answer: Answer<'_>) -> ExternalError;

@@ -42,6 +42,8 @@
 //! # }
 //! ```
 //!
+//! A form with `stream=true` gets server-sent events: a delta for each word, and the whole.
+//!
 //! Whole days of quota pass in no time where the rules are asked without a server, see
 //! [`SpeechApiSimulator::answer`]. What goes wrong, and when, is [`Faults`]:
 //! ```

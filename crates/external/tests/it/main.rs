@@ -8,8 +8,10 @@
 #[cfg(feature = "testing")]
 mod conformance;
 mod errors;
+mod events;
 mod http1;
 mod http2;
+mod proxy;
 #[cfg(feature = "testing")]
 mod quota;
 mod raw_http2;
