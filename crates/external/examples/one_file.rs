@@ -20,7 +20,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = HyperSpeechApiConfig::new(url.parse()?).with_hyper(HyperConfig::default().with_http2(http2));
     let api = HttpSpeechApi::over_hyper(config)?;
     let body = FileRange::new(file, 0..std::fs::metadata(file)?.len());
-    let format = if file.ends_with(".flac") { AudioFormat::Flac } else { AudioFormat::Wav };
+    let extension = std::path::Path::new(file).extension().and_then(|extension| extension.to_str());
+    let format =
+        extension.and_then(AudioFormat::from_extension).ok_or("the file's name says no known format")?;
     let audio =
         SpeechAudio::new(std::sync::Arc::new(body), format, Duration::from_secs_f64(seconds.parse()?));
     let answer = api.transcribe(SpeechRequest::new(audio, ModelId::new(model.as_str())?)).await?;

@@ -187,7 +187,7 @@ impl Core {
                 tracing::warn!(target: "wavequill::external", %scope, error = %describe(error), "quota is not shared for now");
             }
             let ask_again = Instant::now() + self.config.ask_again;
-            share.cut_off(&self.config.told, self.config.processes, ask_again);
+            share.cut_off(self.config.processes, ask_again);
         }
         read
     }

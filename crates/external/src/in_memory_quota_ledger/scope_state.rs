@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::pace::{Pace, SendMeter};
 use super::told::{Pacing, Told};
 use super::twin::{Admission, Twin};
-use super::window::Window;
+use super::window::{Window, WindowProof};
 use crate::config::RateLimitConfig;
 use crate::model::quota::{
     Cost, Dimension, DimensionView, Observation, QuotaView, RateLimit, ResetMeaning, SeenLimit, SeenOutcome,
@@ -21,6 +21,7 @@ struct Limits {
     told: Option<Told>,
     twin: Option<Twin>,
     window: Option<Window>,
+    proof: WindowProof,
 }
 
 /// A credential that is refused.
@@ -131,6 +132,14 @@ impl ScopeState {
         wait
     }
 
+    /// Seconds until a window or a common patience ends that holds this cost back; zero if none does.
+    fn wait_for_an_end(&self, cost: &Cost, now: f64) -> f64 {
+        let windows = Dimension::ALL.into_iter().zip(&self.limits).filter_map(|(dimension, limits)| {
+            limits.window.as_ref().map(|window| window.wait(cost.of(dimension), now))
+        });
+        windows.fold((self.hold_until - now).max(0.0), f64::max)
+    }
+
     pub(crate) fn try_charge(&mut self, cost: &Cost, now: f64) -> Charged {
         self.try_reserve(cost, now, 0.0)
     }
@@ -151,6 +160,8 @@ impl ScopeState {
             return Charged::Wait(Duration::MAX);
         }
         let wait = self.wait(cost, now);
+        // What ends all at once has no places in an order: they would all be at the same moment.
+        let ahead = if self.wait_for_an_end(cost, now) > 0.0 { 0.0 } else { ahead };
         // A nanosecond is what is lost between seconds as numbers and durations.
         if wait > ahead + 1e-9 {
             return Charged::Wait(Duration::from_secs_f64((wait - ahead).min(1e9)) + Duration::from_nanos(1));
@@ -353,7 +364,10 @@ impl ScopeState {
             return;
         };
         let cost = cost.of(seen.dimension);
-        if seen.meaning == ResetMeaning::UntilWindowEnds {
+        let by_proof = limits.proof.is_given();
+        if by_proof || seen.meaning == ResetMeaning::UntilWindowEnds {
+            // The period that goes with a bucket says nothing about a window.
+            let seen = &SeenLimit { period: seen.period.filter(|_| !by_proof), ..*seen };
             match &mut limits.window {
                 Some(window) => window.observe(seen, in_flight, now),
                 None => limits.window = Window::seen(seen, in_flight, now),
@@ -361,6 +375,14 @@ impl ScopeState {
             return;
         }
         let admission = if throttled { Admission::Refused } else { Admission::Admitted };
+        if let Some(twin) = &limits.twin
+            && limits.proof.observe(seen, now - delay, twin.unit())
+        {
+            // What was taken for a bucket is a window.
+            limits.twin = None;
+            limits.window = Window::seen(&SeenLimit { period: None, ..*seen }, in_flight, now);
+            return;
+        }
         match &mut limits.twin {
             Some(twin) => twin.observe(seen, *mark, cost, delay, admission, now),
             None => limits.twin = Twin::seen(seen, in_flight, now),

@@ -97,7 +97,7 @@ impl Twin {
     }
 
     /// Seconds that one unit costs.
-    fn unit(&self) -> f64 {
+    pub(crate) fn unit(&self) -> f64 {
         self.period / self.limit
     }
 

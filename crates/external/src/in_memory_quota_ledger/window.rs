@@ -9,6 +9,44 @@ use crate::model::quota::{RateLimit, SeenLimit};
 /// How long after the end a window is believed to be over: clocks differ a little.
 const GRACE: f64 = 0.12;
 
+/// How often in a row headers must fit a window and no bucket before that is believed.
+const PROOF: u32 = 4;
+
+/// Whether headers that mean a bucket by their names tell of a window, as Azure's do: while more and more is used, the
+/// reset stays at one moment, where that of a bucket would move on with each use.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct WindowProof {
+    /// What was left, and until when, when more was left.
+    since: Option<(f64, f64)>,
+    times: u32,
+}
+
+impl WindowProof {
+    pub(crate) fn is_given(&self) -> bool {
+        self.times >= PROOF
+    }
+
+    /// Looks at the headers of an answer to a request that was sent at this time; `unit` is what a unit of a bucket costs,
+    /// in seconds. Tells whether the proof is given now.
+    pub(crate) fn observe(&mut self, seen: &SeenLimit, sent_at: f64, unit: f64) -> bool {
+        let (Some(remaining), Some(reset)) = (seen.remaining, seen.reset) else { return false };
+        let end = sent_at + reset.as_secs_f64();
+        let Some((was_left, was_end)) = self.since.filter(|(left, _)| remaining < *left) else {
+            self.since = Some((remaining, end));
+            return false;
+        };
+        // By how much a bucket's reset would be later at least; less than this is lost in the delays of the network.
+        let later = (was_left - remaining) * unit;
+        if later < 0.4 {
+            return false;
+        }
+        let fits = (end - was_end).abs() < 0.25 * later + seen.reset_step.as_secs_f64();
+        self.times = if fits { self.times + 1 } else { 0 };
+        self.since = if fits { self.since } else { Some((remaining, end)) };
+        self.is_given()
+    }
+}
+
 /// What is left of a window.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Window {
@@ -138,5 +176,24 @@ mod tests {
         window.charge(2.0);
         window.observe(&seen(7.0, 60), 1.0, 31.5);
         assert_eq!(window.remaining(), 6.0);
+    }
+
+    /// Whether the headers of these answers, as (sent at, remaining, reset), prove a window.
+    fn proves(unit: f64, answers: impl IntoIterator<Item = (f64, f64, f64)>) -> bool {
+        let mut proof = WindowProof::default();
+        answers.into_iter().any(|(at, remaining, reset)| {
+            let reset = Some(Duration::from_secs_f64(reset));
+            let seen = SeenLimit { reset, reset_step: Duration::ZERO, ..seen(remaining, 0) };
+            proof.observe(&seen, at, unit)
+        })
+    }
+
+    #[test]
+    fn a_window_behind_the_headers_of_a_bucket_is_known_and_a_bucket_is_not_taken_for_one() {
+        let at = |n: u32| f64::from(n) * 0.05;
+        assert!(proves(0.72, (0..40).map(|n| (at(n), f64::from(82 - n), 10.0 - at(n)))));
+        let bucket =
+            |n: u32| (at(n), (499 - n) as f64, f64::from(n + 1) * 0.12 - at(n).min(f64::from(n) * 0.12));
+        assert!(!proves(0.12, (0..400).map(bucket)));
     }
 }

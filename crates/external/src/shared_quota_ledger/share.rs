@@ -51,6 +51,7 @@ pub(super) struct Letter {
 #[derive(Debug)]
 pub(super) struct Share {
     node: u64,
+    told: RateLimitConfig,
     numbers: u64,
     seen: LogPosition,
     snapshot_at: u64,
@@ -71,6 +72,7 @@ impl Share {
     pub(super) fn new(node: u64, told: &RateLimitConfig, now: f64) -> Self {
         let mut share = Self {
             node,
+            told: told.clone(),
             numbers: 0,
             seen: LogPosition::default(),
             snapshot_at: 0,
@@ -84,7 +86,7 @@ impl Share {
             refused: None,
             alone: None,
         };
-        share.tell(Deed::Told { config: told.clone() });
+        share.tell_what_was_told();
         share
     }
 
@@ -94,6 +96,11 @@ impl Share {
         if self.untold.len() > UNTOLD {
             self.untold.pop_front();
         }
+    }
+
+    fn tell_what_was_told(&mut self) {
+        let config = self.told.clone();
+        self.tell(Deed::Told { config });
     }
 
     /// The answer that needs no round trip, if there is one.
@@ -140,10 +147,11 @@ impl Share {
     pub(super) fn read(&mut self, tail: LogTail, now: f64) -> Result<(), serde_json::Error> {
         self.offset = tail.now_s - now;
         self.alone = None;
-        let mut lost = None;
+        let (mut lost, mut anew) = (None, false);
         if tail.epoch != self.seen.epoch {
+            anew = !self.seen.epoch.is_empty();
             let known = std::mem::replace(&mut self.replica, Replica::new());
-            lost = (!self.seen.epoch.is_empty() && known.is_used()).then_some(known);
+            lost = (anew && known.is_used()).then_some(known);
             self.seen = LogPosition { epoch: tail.epoch, next: 0 };
             self.snapshot_at = 0;
             self.spares.clear();
@@ -168,8 +176,12 @@ impl Share {
         while self.untold.front().is_some_and(|event| event.number <= known) {
             self.untold.pop_front();
         }
+        // Another log, since the one before is lost: what is in none of its events is told again.
         if let Some(replica) = lost {
             self.tell(Deed::Inherit { replica: Box::new(replica) });
+        }
+        if anew {
+            self.tell_what_was_told();
         }
         Ok(())
     }
@@ -190,13 +202,13 @@ impl Share {
     }
 
     /// The log could not be reached: from here on this process goes by its part.
-    pub(super) fn cut_off(&mut self, told: &RateLimitConfig, parts: u32, ask_again: Instant) {
+    pub(super) fn cut_off(&mut self, parts: u32, ask_again: Instant) {
         self.untold.retain(|event| !matches!(event.deed, Deed::Lease { .. }));
         if let Some(alone) = &mut self.alone {
             alone.ask_again = ask_again;
             return;
         }
-        self.alone = Some(Alone { state: self.replica.part(self.node, told, parts), ask_again });
+        self.alone = Some(Alone { state: self.replica.part(self.node, &self.told, parts), ask_again });
     }
 
     /// Gives permits back that nobody took in time.
@@ -271,4 +283,45 @@ impl Share {
 )]
 fn written(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("numbers and names have a form in JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::LoggedEvent;
+
+    fn tail(epoch: &str, events: &[String]) -> LogTail {
+        let logged = |event: &String| LoggedEvent { at_s: 1e9, event: event.clone() };
+        let events = events.iter().map(logged).collect();
+        LogTail { epoch: epoch.into(), now_s: 1e9, snapshot: None, first: 0, events }
+    }
+
+    #[test]
+    fn what_was_told_is_told_again_to_a_log_that_has_lost_it() {
+        let told = RateLimitConfig::default().with_requests_per_minute(7);
+        let mut share = Share::new(1, &told, 0.0);
+        let first = share.letter(0.0).events;
+        assert_eq!(first.len(), 1, "{first:?}");
+        share.read(tail("a", &first), 0.0).unwrap();
+        assert_eq!(share.letter(0.0).events, Vec::<String>::new());
+        share.read(tail("b", &[]), 0.0).unwrap();
+        let again = share.letter(0.0).events;
+        assert!(again.len() == 1 && again.iter().all(|event| event.contains("Told")), "{again:?}");
+    }
+
+    #[test]
+    fn an_answer_that_is_read_twice_counts_once() {
+        let mut share = Share::new(1, &RateLimitConfig::default(), 0.0);
+        share.ask(&Cost::default(), 0.0);
+        let events = share.letter(0.0).events;
+        for _ in 0..2 {
+            share.read(tail("a", &events), 0.0).unwrap();
+        }
+        // Sent again under the same numbers, as after an answer that was lost.
+        let twice = [events.clone(), events].concat();
+        share.read(tail("a", &twice), 0.0).unwrap();
+        assert!(matches!(share.at_hand(&Cost::default(), 0.0), Some(Charged::Granted(_))));
+        assert_eq!(share.at_hand(&Cost::default(), 0.0), None);
+        assert_eq!(share.view(0.0).in_flight, 1);
+    }
 }

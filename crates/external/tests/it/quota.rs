@@ -286,3 +286,21 @@ async fn a_log_that_loses_everything_is_told_again_what_was_known() {
     .await;
     count.assert("after a loss", 0.99 * 5500.0, 5.0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_window_behind_the_headers_of_a_bucket_is_found_out() {
+    let window = Quota::fixed_window(Measure::Requests, 83, Duration::from_secs(10));
+    let count = run(quota(window), RateLimitConfig::default(), nothing).await;
+    count.assert("windows of 10 s", 60.0 * 83.0, 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_processes_keep_to_a_small_burst_and_to_windows() {
+    let bucket = quota(Quota::requests_per_minute(500).with_burst(8));
+    let count = run_processes(bucket, processes(2, &near_log(), &RateLimitConfig::default()), nothing).await;
+    count.assert("burst 8", 8.0 + 5000.0, 1.0);
+    let window = Quota::fixed_window(Measure::Requests, 500, Duration::from_secs(60));
+    let api = quota(window).with_quota_headers(QuotaHeaders::Ietf);
+    let count = run_processes(api, processes(2, &near_log(), &RateLimitConfig::default()), nothing).await;
+    count.assert("window", 5000.0, 1.0);
+}
