@@ -41,21 +41,14 @@ pub use error::{ConnectFailure, ExternalError, Phase};
 pub use http_speech_api::HttpSpeechApi;
 pub use http2_connection_pool_manager::Http2ConnectionPoolManager;
 pub use in_memory_quota_ledger::InMemoryQuotaLedger;
-pub use model::audio::{AudioFormat, SpeechAudio};
-pub use model::capabilities::{
-    AnswerFormat, CapabilityTable, LanguageHints, ModelCapabilities, ModelId, Support,
+pub use model::{
+    AnswerFormat, AudioFormat, BaseUrl, CapabilityTable, Cost, Delivery, Dimension, DimensionView,
+    HttpRequest, HttpResponse, Lane, LanguageCode, LanguageHints, ModelCapabilities, ModelId, Observation,
+    Origin, OriginStats, PlainHttp, PoolStats, Processed, QuotaScope, QuotaView, RateLimit, ResetMeaning,
+    SeenLimit, SeenLimits, SeenOutcome, Speakers, SpeechAudio, SpeechEvent, SpeechEventSource, SpeechEvents,
+    SpeechRequest, SpeechResponse, StopCause, StreamedPart, Support, ThrottleCause, TimedSegment, TimedWord,
+    Timestamps, Timing, TimingNeed, Usage,
 };
-pub use model::events::{SpeechEvent, SpeechEventSource, SpeechEvents, StreamedPart};
-pub use model::http::{HttpRequest, HttpResponse, Processed};
-pub use model::language::LanguageCode;
-pub use model::origin::{BaseUrl, Origin, PlainHttp};
-pub use model::pool::{OriginStats, PoolStats};
-pub use model::quota::{
-    Cost, Dimension, DimensionView, Lane, Observation, QuotaScope, QuotaView, RateLimit, ResetMeaning,
-    SeenLimit, SeenLimits, SeenOutcome, StopCause, ThrottleCause,
-};
-pub use model::request::{Delivery, Speakers, SpeechRequest, Timestamps, TimingNeed};
-pub use model::response::{SpeechResponse, TimedSegment, TimedWord, Timing, Usage};
 pub use ports::{
     Answer, Charge, ChargeMark, Charged, Endpoint, HttpLink, HttpTransport, LinkError, LinkPhase, LinkState,
     LogPosition, LogSnapshot, LogTail, LoggedEvent, Protocol, QuotaLedger, QuotaLog, ReplayCause,
