@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use wavequill_kernel::InvalidValue;
 
+use crate::circuit_breaker::CircuitBreakerConfig;
 use crate::error::ExternalError;
 use crate::model::capabilities::ModelCapabilities;
 use crate::model::origin::{BaseUrl, PlainHttp};
@@ -54,6 +55,9 @@ pub struct SpeechApiConfig {
     /// The largest body of an answer, in bytes. Default: 16 MiB.
     #[serde(default = "defaults::max_answer_bytes")]
     pub max_answer_bytes: usize,
+    /// When an API that fails is no longer asked; `None`: never. Default: after 20 failures in a row, for 1 s at first.
+    #[serde(default = "defaults::circuit_breaker")]
+    pub circuit_breaker: Option<CircuitBreakerConfig>,
     /// The longest `Retry-After` that is waited for in the process. Default: 120 s.
     #[serde(default = "defaults::longest_retry_after")]
     pub longest_retry_after: Duration,
@@ -82,6 +86,11 @@ mod defaults {
         16 * 1024 * 1024
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
+    pub(super) fn circuit_breaker() -> Option<super::CircuitBreakerConfig> {
+        Some(super::CircuitBreakerConfig::default())
+    }
+
     pub(super) fn longest_retry_after() -> Duration {
         Duration::from_secs(120)
     }
@@ -101,6 +110,7 @@ impl SpeechApiConfig {
             answer_within: defaults::answer_within(),
             answer_within_at_most: defaults::answer_within_at_most(),
             max_answer_bytes: defaults::max_answer_bytes(),
+            circuit_breaker: defaults::circuit_breaker(),
             longest_retry_after: defaults::longest_retry_after(),
         }
     }
@@ -148,6 +158,13 @@ impl SpeechApiConfig {
         self
     }
 
+    /// Sets when an API that fails is no longer asked; `None`: never.
+    #[must_use]
+    pub fn with_circuit_breaker(mut self, breaker: Option<CircuitBreakerConfig>) -> Self {
+        self.circuit_breaker = breaker;
+        self
+    }
+
     /// Sets the longest wait for a stream.
     #[must_use]
     pub fn with_stream_wait(mut self, wait: Duration) -> Self {
@@ -163,6 +180,7 @@ impl SpeechApiConfig {
         }
         above_zero("stream wait", self.stream_wait)?;
         above_zero("answer within", self.answer_within)?;
+        self.circuit_breaker.as_ref().map_or(Ok(()), CircuitBreakerConfig::check)?;
         if self.answer_within_at_most < self.answer_within {
             let given = format!("{:?}", self.answer_within_at_most);
             let expected = format!("at least `answer_within` ({:?})", self.answer_within);

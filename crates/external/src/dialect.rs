@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::ExternalError;
-use crate::model::request::SpeechRequest;
+use crate::model::request::{Delivery, SpeechRequest};
 use crate::multipart::random_hex;
 
 /// Headers that all requests have.
@@ -18,7 +18,11 @@ fn headers(content_type: &str, request: &SpeechRequest) -> Result<HeaderMap, Ext
     let mut headers = HeaderMap::new();
     let content_type = HeaderValue::from_str(content_type);
     headers.insert(CONTENT_TYPE, content_type.map_err(|_| invalid("audio format", "it is no media type"))?);
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    let accept = match request.delivery {
+        Delivery::Whole => "application/json",
+        Delivery::Events => "text/event-stream, application/json",
+    };
+    headers.insert(ACCEPT, HeaderValue::from_static(accept));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("wavequill/", env!("CARGO_PKG_VERSION"))));
     let key = request.idempotency_key.clone().unwrap_or_else(random_hex);

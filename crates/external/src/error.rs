@@ -81,6 +81,8 @@ pub enum ConnectFailure {
     Certificate,
     /// The encryption could not be agreed on.
     Tls,
+    /// The proxy did not open a tunnel.
+    Proxy,
     /// Anything else: unreachable, reset, out of ports or files.
     Other,
 }
@@ -194,6 +196,14 @@ pub enum ExternalError {
         /// What to name when writing to the provider.
         request_id: Option<String>,
     },
+    /// The API, or the way to it, has failed again and again: nothing is sent for a while. Nothing was sent.
+    #[error("{origin} has failed again and again: nothing is sent to it for {:.1} s", retry_after.as_secs_f64())]
+    CircuitOpen {
+        /// Where to.
+        origin: Origin,
+        /// When one request tries again.
+        retry_after: Duration,
+    },
     /// No connection came about. Nothing was sent.
     #[error("{}", not_connected(origin, *failure))]
     Connect {
@@ -270,6 +280,7 @@ impl ExternalError {
             | Self::Connect { .. }
             | Self::Throttled { .. }
             | Self::RetryAfterTooLong { .. }
+            | Self::CircuitOpen { .. }
             | Self::Stopped { .. }
             | Self::Source { .. }
             | Self::Ledger { .. }
@@ -297,7 +308,7 @@ impl ExternalError {
                 | ConnectFailure::UnknownHost
                 | ConnectFailure::ForbiddenAddress
                 | ConnectFailure::Certificate => true,
-                ConnectFailure::Tls | ConnectFailure::Other => false,
+                ConnectFailure::Tls | ConnectFailure::Proxy | ConnectFailure::Other => false,
             },
             Self::InvalidRequest { .. }
             | Self::TooLarge { .. }
@@ -305,6 +316,7 @@ impl ExternalError {
             | Self::Rejected { .. }
             | Self::Throttled { .. }
             | Self::RetryAfterTooLong { .. }
+            | Self::CircuitOpen { .. }
             | Self::ServerFailed { .. }
             | Self::ConnectionLost { .. }
             | Self::Timeout { .. }
@@ -344,12 +356,16 @@ impl Retryable for ExternalError {
             | Self::Source { .. }
             | Self::Closed => ErrorClass::Permanent,
             Self::Throttled { retry_after, .. } => ErrorClass::Throttled { retry_after: *retry_after },
+            Self::CircuitOpen { retry_after, .. } => {
+                ErrorClass::Throttled { retry_after: Some(*retry_after) }
+            }
             Self::RetryAfterTooLong { wait, .. } => ErrorClass::Throttled { retry_after: Some(*wait) },
             Self::Connect { failure, .. } => match failure {
                 ConnectFailure::ForbiddenAddress | ConnectFailure::Certificate => ErrorClass::Permanent,
                 ConnectFailure::Refused
                 | ConnectFailure::UnknownHost
                 | ConnectFailure::Tls
+                | ConnectFailure::Proxy
                 | ConnectFailure::Other => ErrorClass::Transient,
             },
             Self::ServerFailed { .. }
@@ -415,6 +431,9 @@ fn not_connected(origin: &Origin, failure: ConnectFailure) -> String {
             format!("the certificate of {origin} is not trusted: check the host, the clock, and the roots")
         }
         ConnectFailure::Tls => format!("no encrypted connection to {origin} could be agreed on"),
+        ConnectFailure::Proxy => {
+            format!("the proxy opened no way to {origin}: check its address, user and password")
+        }
         ConnectFailure::Other => format!("no connection to {origin} could be opened"),
     }
 }

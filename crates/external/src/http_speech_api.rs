@@ -1,5 +1,8 @@
 //! [`HttpSpeechApi`]: quota, then a stream, then the request; the answer is read, named, and told to the quota.
 
+mod arriving;
+mod health;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +13,18 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use wavequill_kernel::{Clock, ErrorClass, Retryable};
 
+use self::arriving::{Arriving, Opened, Parts};
+use self::health::Circuit;
+use crate::circuit_breaker::RetryBudget;
 use crate::config::{SpeechApiConfig, UnknownModels};
 use crate::connection_pool_manager::{ConnectionPoolManager, StreamPermit};
 use crate::error::{ExternalError, Phase};
 use crate::metrics::{ApiMetrics, ModelMetrics, Outcome};
 use crate::model::capabilities::{CapabilityTable, ModelCapabilities, ModelId, Support};
-use crate::model::http::{HttpRequest, Processed};
-use crate::model::quota::{Cost, Observation, QuotaScope, SeenOutcome};
-use crate::model::request::{Speakers, SpeechRequest, Timestamps, TimingNeed};
+use crate::model::events::SpeechEvents;
+use crate::model::http::{HttpRequest, HttpResponse, Processed};
+use crate::model::quota::{Cost, Observation, QuotaScope, SeenLimits, SeenOutcome};
+use crate::model::request::{Delivery, Speakers, SpeechRequest, Timestamps, TimingNeed};
 use crate::model::response::{SpeechResponse, Timing};
 use crate::ports::{Answer, Endpoint, SpeechDialect};
 use crate::rate_limit_handler::{QuotaPermit, RateLimitHandler};
@@ -25,6 +32,11 @@ use crate::speech_api::SpeechApi;
 
 /// How often a request that was refused for the moment waits for its turn again.
 const REJOINS: u32 = 2;
+
+/// How many such waits a request earns for all, and the most that are saved up: where most requests are refused, the
+/// callers are told instead.
+const REJOINS_EARNED: f64 = 0.5;
+const REJOINS_SAVED: f64 = 100.0;
 
 /// How long it waits each time, at most.
 const REJOIN_WAIT: Duration = Duration::from_secs(60);
@@ -52,6 +64,9 @@ pub struct HttpSpeechApi {
     table: CapabilityTable,
     /// What refusals have taught about limits.
     learned: Mutex<BTreeMap<ModelId, Learned>>,
+    circuit: Circuit,
+    /// For requests that were refused for the moment and join the queue again.
+    rejoins: Mutex<RetryBudget>,
     metrics: ApiMetrics,
 }
 
@@ -71,6 +86,18 @@ struct Call<'a> {
     sent: &'a AtomicBool,
 }
 
+/// What came of a request.
+enum Answered {
+    Whole(SpeechResponse),
+    Events(Opened),
+}
+
+/// The same while its permit is held elsewhere.
+enum Exchanged {
+    Whole(SpeechResponse),
+    Events(HttpResponse),
+}
+
 impl HttpSpeechApi {
     /// An API client of these parts.
     ///
@@ -86,7 +113,10 @@ impl HttpSpeechApi {
         config.check()?;
         let table = CapabilityTable::new(dialect.models()).with_rows(config.models.iter().cloned());
         let metrics = ApiMetrics::register(&table);
-        Ok(Self { config, dialect, quota, pool, clock, table, learned: Mutex::default(), metrics })
+        let circuit = Circuit::new(config.circuit_breaker);
+        let rejoins = Mutex::new(RetryBudget::new(REJOINS_EARNED, REJOINS_SAVED));
+        let learned = Mutex::default();
+        Ok(Self { config, dialect, quota, pool, clock, table, learned, circuit, rejoins, metrics })
     }
 
     /// Whose quota requests for a model are of.
@@ -150,14 +180,11 @@ impl HttpSpeechApi {
         Ok((model, http))
     }
 
-    async fn call(
-        &self,
-        call: &Call<'_>,
-        brought: Option<QuotaPermit>,
-    ) -> Result<SpeechResponse, ExternalError> {
+    async fn call(&self, call: &Call<'_>, brought: Option<QuotaPermit>) -> Result<Answered, ExternalError> {
         let scope = self.quota_scope(&call.model.model);
         let cost = Cost::request(call.request.audio.duration(), call.http.body.len());
         let lane = call.request.lane;
+        self.rejoins.lock().earn();
         // Who brings the permit owns the waiting: the refusal is theirs at once.
         let mut rejoins = if brought.is_some() { 0 } else { REJOINS };
         let mut permit = match brought {
@@ -175,7 +202,8 @@ impl HttpSpeechApi {
                 let until = now.checked_add(wait).unwrap_or(now);
                 return Err(ExternalError::RetryAfterTooLong { wait, until });
             }
-            if rejoins == 0 || patience.is_some_and(|wait| wait > REJOIN_WAIT) {
+            if rejoins == 0 || patience.is_some_and(|wait| wait > REJOIN_WAIT) || !self.rejoins.lock().spend()
+            {
                 return Err(refused);
             }
             rejoins -= 1;
@@ -188,23 +216,38 @@ impl HttpSpeechApi {
     }
 
     /// Sends the request once.
-    async fn attempt(
-        &self,
-        call: &Call<'_>,
-        mut permit: QuotaPermit,
-    ) -> Result<SpeechResponse, ExternalError> {
+    async fn attempt(&self, call: &Call<'_>, mut permit: QuotaPermit) -> Result<Answered, ExternalError> {
         let origin = self.config.base_url.origin();
+        let entered = self.circuit.enter(origin, &self.metrics)?;
         let begun = Instant::now();
         let stream = timeout(self.config.stream_wait, self.pool.stream(origin, call.http.body.len())).await;
         // Without a stream the permit is dropped here, which gives the quota back.
         let stream = stream.unwrap_or_else(|_| {
             let (phase, after, processed) = (Phase::Stream, self.config.stream_wait, Processed::No);
             Err(ExternalError::Timeout { phase, after, processed })
-        })?;
+        });
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => {
+                let failed = Err(error);
+                entered.ended(&failed);
+                return failed;
+            }
+        };
         self.metrics.phase(Phase::Stream, begun.elapsed());
         permit.mark_sent();
         call.sent.store(true, Ordering::Release);
         let (result, observed) = self.exchange(call, stream).await;
+        entered.ended(&result);
+        let result = match result {
+            Ok(Exchanged::Events(response)) => {
+                // The permit goes with the events: the request has not ended.
+                let limits = observed.unwrap_or_default();
+                return Ok(Answered::Events(Opened { response, permit, limits }));
+            }
+            Ok(Exchanged::Whole(read)) => Ok(read),
+            Err(error) => Err(error),
+        };
         let seen = match (&result, observed) {
             (_, Some(limits)) => Observation { outcome: outcome(result.as_ref().err()), limits },
             (Err(error), None) if error.processed() == Processed::No => {
@@ -212,13 +255,13 @@ impl HttpSpeechApi {
                 permit.mark_unsent();
                 drop(permit);
                 call.metrics.attempt(named(&result));
-                return result;
+                return result.map(Answered::Whole);
             }
             (_, None) => Observation::of(SeenOutcome::Unknown),
         };
         self.quota.observe(permit, &seen);
         call.metrics.attempt(named(&result));
-        result
+        result.map(Answered::Whole)
     }
 
     /// The answer, and what its headers tell about quota if it came as far as that.
@@ -226,13 +269,16 @@ impl HttpSpeechApi {
         &self,
         call: &Call<'_>,
         stream: StreamPermit,
-    ) -> (Result<SpeechResponse, ExternalError>, Option<crate::model::quota::SeenLimits>) {
+    ) -> (Result<Exchanged, ExternalError>, Option<SeenLimits>) {
         let mut response = match self.pool.send(stream, call.http.clone()).await {
             Ok(response) => response,
             Err(error) => return (Err(error), None),
         };
         let now = self.clock.now();
         let limits = self.dialect.read_limits(&response.headers, now);
+        if call.request.delivery == Delivery::Events && is_events(&response) {
+            return (Ok(Exchanged::Events(response)), Some(limits));
+        }
         let begun = Instant::now();
         let body = match response.read_all(self.config.max_answer_bytes).await {
             Ok(body) => body,
@@ -251,7 +297,8 @@ impl HttpSpeechApi {
             now,
         };
         let result = if response.status.is_success() {
-            self.dialect.decode(call.request, answer).and_then(|read| complete(read, call))
+            let read = self.dialect.decode(call.request, answer);
+            read.and_then(|read| complete(read, call)).map(Exchanged::Whole)
         } else {
             Err(self.dialect.classify(answer))
         };
@@ -262,7 +309,7 @@ impl HttpSpeechApi {
         &self,
         call: &Call<'_>,
         brought: Option<QuotaPermit>,
-    ) -> Result<SpeechResponse, ExternalError> {
+    ) -> Result<Answered, ExternalError> {
         let Some(within) = call.request.deadline else { return self.call(call, brought).await };
         timeout(within, self.call(call, brought)).await.unwrap_or_else(|_| {
             let sent = call.sent.load(Ordering::Acquire);
@@ -279,6 +326,33 @@ impl SpeechApi for HttpSpeechApi {
     }
 
     async fn transcribe(&self, mut request: SpeechRequest) -> Result<SpeechResponse, ExternalError> {
+        request.delivery = Delivery::Whole;
+        match self.run(request).await? {
+            Run::Whole(read) => Ok(read),
+            Run::Events(_) => Err(ExternalError::InvalidResponse {
+                reason: "it came as events that nobody asked for".into(),
+            }),
+        }
+    }
+
+    async fn transcribe_stream(&self, mut request: SpeechRequest) -> Result<SpeechEvents, ExternalError> {
+        let streams = self.row(&request.model).is_some_and(|row| row.streaming.may_ask());
+        request.delivery = if streams { Delivery::Events } else { Delivery::Whole };
+        Ok(match self.run(request).await? {
+            Run::Whole(read) => SpeechEvents::whole(read),
+            Run::Events(arriving) => SpeechEvents::new(*arriving),
+        })
+    }
+}
+
+/// What a caller gets.
+enum Run {
+    Whole(SpeechResponse),
+    Events(Box<Arriving>),
+}
+
+impl HttpSpeechApi {
+    async fn run(&self, mut request: SpeechRequest) -> Result<Run, ExternalError> {
         let begun = Instant::now();
         let brought = request.permit.take();
         // One key for all tries, so that an API that knows it can tell a repeated request.
@@ -290,21 +364,40 @@ impl SpeechApi for HttpSpeechApi {
             metrics.retires.set(left.as_secs_f64());
         }
         let audio = request.audio.duration();
-        let mut ending = Ending { metrics, begun, audio, outcome: Outcome::Cancelled };
+        let mut ending = Ending { metrics, begun, audio, outcome: Some(Outcome::Cancelled) };
         let sent = AtomicBool::new(false);
         let call = Call { request: &request, model, http, metrics, sent: &sent };
+        let price = call.model.cost_microdollars(audio).unwrap_or(0);
         let result = self.within_deadline(&call, brought).await;
-        ending.outcome = named(&result);
-        match &result {
-            Ok(_) => metrics.cost(call.model.cost_microdollars(audio).unwrap_or(0)),
+        ending.outcome = Some(named(&result));
+        match result {
+            Ok(Answered::Whole(read)) => {
+                metrics.cost(price);
+                Ok(Run::Whole(read))
+            }
+            Ok(Answered::Events(opened)) => {
+                // Counted when the events have ended.
+                ending.outcome = None;
+                let parts = Parts {
+                    dialect: Arc::clone(&self.dialect),
+                    quota: Arc::clone(&self.quota),
+                    metrics: metrics.clone(),
+                    begun,
+                    deadline: request.deadline,
+                    audio,
+                    price,
+                    most_bytes: self.config.max_answer_bytes,
+                };
+                Ok(Run::Events(Box::new(Arriving::new(parts, opened))))
+            }
             Err(error) => {
-                self.learn(&call.model.model, error);
+                self.learn(&call.model.model, &error);
                 if error.class().is_retryable() && error.processed() == Processed::Maybe {
                     self.metrics.double_bills.increment(1);
                 }
+                Err(error)
             }
         }
-        result
     }
 }
 
@@ -313,12 +406,15 @@ struct Ending<'a> {
     metrics: &'a ModelMetrics,
     begun: Instant,
     audio: Duration,
-    outcome: Outcome,
+    /// `None`: it has not ended.
+    outcome: Option<Outcome>,
 }
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.metrics.request(self.outcome, self.begun.elapsed(), self.audio);
+        if let Some(outcome) = self.outcome {
+            self.metrics.request(outcome, self.begun.elapsed(), self.audio);
+        }
     }
 }
 
@@ -368,6 +464,12 @@ fn complete(read: SpeechResponse, call: &Call<'_>) -> Result<SpeechResponse, Ext
         }
         _ => Ok(read),
     }
+}
+
+fn is_events(response: &HttpResponse) -> bool {
+    let kind = response.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    response.status.is_success()
+        && kind.is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"))
 }
 
 fn named<T>(result: &Result<T, ExternalError>) -> Outcome {

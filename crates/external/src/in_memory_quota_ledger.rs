@@ -1,7 +1,7 @@
 //! [`InMemoryQuotaLedger`]: the quota of one process.
 
 pub(crate) mod pace;
-mod scope_state;
+pub(crate) mod scope_state;
 pub(crate) mod told;
 pub(crate) mod twin;
 pub(crate) mod window;
@@ -78,16 +78,7 @@ impl QuotaLedger for InMemoryQuotaLedger {
             state.settle(cost, &charge, seen, now);
             state.view(now)
         });
-        self.metrics.bad_headers.increment(u64::from(seen.limits.bad_headers));
-        for dimension in &view.dimensions {
-            self.metrics.dimension(dimension.dimension, dimension.limit.amount, dimension.remaining);
-        }
-        if let Some(most) = view.max_in_flight {
-            self.metrics.concurrency(most, view.in_flight);
-        }
-        if view.stop.is_none() {
-            self.metrics.key_stopped.set(0.0);
-        }
+        self.metrics.settled(&view, seen);
     }
 
     fn view(&self, scope: &QuotaScope) -> QuotaView {

@@ -4,6 +4,7 @@ mod adapters;
 mod adaptive_rate_limit_handler;
 mod answer;
 mod body;
+mod circuit_breaker;
 mod config;
 mod connection_pool_manager;
 mod dialect;
@@ -16,16 +17,22 @@ mod model;
 mod multipart;
 mod ports;
 mod rate_limit_handler;
+mod shared_quota_ledger;
 mod speech_api;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "fred")]
+pub use adapters::fred::{RedisQuotaLedger, RedisQuotaLog};
 #[cfg(feature = "hyper")]
 pub use adapters::hyper::preset::HyperSpeechApiConfig;
+#[cfg(feature = "hyper")]
+pub use adapters::hyper::proxy::HttpProxy;
 #[cfg(feature = "hyper")]
 pub use adapters::hyper::{AddressPolicy, Http2Use, HyperConfig, HyperHttpTransport, TrustedRoots};
 pub use adaptive_rate_limit_handler::AdaptiveRateLimitHandler;
 pub use body::{BodyReader, ChainBody, FileRange, ReplayBody};
+pub use circuit_breaker::CircuitBreakerConfig;
 pub use config::{ConnectionPoolConfig, RateLimitConfig, SpeechApiConfig, UnknownModels};
 pub use connection_pool_manager::{ConnectionPoolManager, StreamPermit};
 pub use dialect::deepgram::DeepgramDialect;
@@ -34,24 +41,20 @@ pub use error::{ConnectFailure, ExternalError, Phase};
 pub use http_speech_api::HttpSpeechApi;
 pub use http2_connection_pool_manager::Http2ConnectionPoolManager;
 pub use in_memory_quota_ledger::InMemoryQuotaLedger;
-pub use model::audio::{AudioFormat, SpeechAudio};
-pub use model::capabilities::{
-    AnswerFormat, CapabilityTable, LanguageHints, ModelCapabilities, ModelId, Support,
+pub use model::{
+    AnswerFormat, AudioFormat, BaseUrl, CapabilityTable, Cost, Delivery, Dimension, DimensionView,
+    HttpRequest, HttpResponse, Lane, LanguageCode, LanguageHints, ModelCapabilities, ModelId, Observation,
+    Origin, OriginStats, PlainHttp, PoolStats, Processed, QuotaScope, QuotaView, RateLimit, ResetMeaning,
+    SeenLimit, SeenLimits, SeenOutcome, Speakers, SpeechAudio, SpeechEvent, SpeechEventSource, SpeechEvents,
+    SpeechRequest, SpeechResponse, StopCause, StreamedPart, Support, ThrottleCause, TimedSegment, TimedWord,
+    Timestamps, Timing, TimingNeed, Usage,
 };
-pub use model::http::{HttpRequest, HttpResponse, Processed};
-pub use model::language::LanguageCode;
-pub use model::origin::{BaseUrl, Origin, PlainHttp};
-pub use model::pool::{OriginStats, PoolStats};
-pub use model::quota::{
-    Cost, Dimension, DimensionView, Lane, Observation, QuotaScope, QuotaView, RateLimit, ResetMeaning,
-    SeenLimit, SeenLimits, SeenOutcome, StopCause, ThrottleCause,
-};
-pub use model::request::{Speakers, SpeechRequest, Timestamps, TimingNeed};
-pub use model::response::{SpeechResponse, TimedSegment, TimedWord, Timing, Usage};
 pub use ports::{
     Answer, Charge, ChargeMark, Charged, Endpoint, HttpLink, HttpTransport, LinkError, LinkPhase, LinkState,
-    Protocol, QuotaLedger, ReplayCause, SpeechDialect,
+    LogPosition, LogSnapshot, LogTail, LoggedEvent, Protocol, QuotaLedger, QuotaLog, ReplayCause,
+    SpeechDialect,
 };
 pub use rate_limit_handler::{PermitHome, QuotaAnswer, QuotaPermit, RateLimitHandler, Sent};
 pub use secrecy::SecretString;
+pub use shared_quota_ledger::{SharedQuotaConfig, SharedQuotaLedger};
 pub use speech_api::SpeechApi;

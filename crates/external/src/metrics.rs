@@ -12,7 +12,7 @@ use metrics::{gauge, histogram};
 
 use crate::error::Phase;
 use crate::model::capabilities::{CapabilityTable, ModelId};
-use crate::model::quota::{Dimension, StopCause, ThrottleCause};
+use crate::model::quota::{Dimension, Observation, QuotaView, StopCause, ThrottleCause};
 use crate::ports::ReplayCause;
 
 macro_rules! name {
@@ -112,6 +112,7 @@ pub(crate) struct ApiMetrics {
     other: ModelMetrics,
     phases: BTreeMap<&'static str, Histogram>,
     pub(crate) double_bills: Counter,
+    pub(crate) circuit_open: Gauge,
 }
 
 impl ApiMetrics {
@@ -139,12 +140,17 @@ impl ApiMetrics {
             Unit::Count,
             "Failures after which a retry may be billed twice"
         );
+        describe_gauge!(
+            name!("circuit_open"),
+            "1 while nothing is sent to an API that fails again and again"
+        );
         let models = table.models().map(|model| (model.clone(), ModelMetrics::register(model.as_str())));
         Self {
             models: models.collect(),
             other: ModelMetrics::register("other"),
             phases: phases([Phase::Stream, Phase::Body]),
             double_bills: counter!(name!("double_bills_total")),
+            circuit_open: gauge!(name!("circuit_open")),
         }
     }
 
@@ -235,7 +241,21 @@ impl QuotaMetrics {
         self.key_stopped.set(1.0);
     }
 
-    pub(crate) fn dimension(&self, dimension: Dimension, limit: f64, remaining: f64) {
+    /// What a ledger knows after a request has ended.
+    pub(crate) fn settled(&self, view: &QuotaView, seen: &Observation) {
+        self.bad_headers.increment(u64::from(seen.limits.bad_headers));
+        for dimension in &view.dimensions {
+            self.dimension(dimension.dimension, dimension.limit.amount, dimension.remaining);
+        }
+        if let Some(most) = view.max_in_flight {
+            self.concurrency(most, view.in_flight);
+        }
+        if view.stop.is_none() {
+            self.key_stopped.set(0.0);
+        }
+    }
+
+    fn dimension(&self, dimension: Dimension, limit: f64, remaining: f64) {
         if let (Some(l), Some(r)) = (self.limit.get(dimension.index()), self.remaining.get(dimension.index()))
         {
             l.set(limit);
@@ -243,7 +263,7 @@ impl QuotaMetrics {
         }
     }
 
-    pub(crate) fn concurrency(&self, limit: u32, in_flight: u32) {
+    fn concurrency(&self, limit: u32, in_flight: u32) {
         let ([.., l], [.., r]) = (&self.limit, &self.remaining);
         l.set(f64::from(limit));
         r.set(f64::from(limit.saturating_sub(in_flight)));

@@ -1,5 +1,7 @@
 //! What the services need from outside: how a provider speaks, where quota is kept, how bytes travel.
 
+mod quota_log;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,9 +10,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
+pub use self::quota_log::{LogPosition, LogSnapshot, LogTail, LoggedEvent, QuotaLog};
 use crate::error::ExternalError;
 use crate::model::capabilities::ModelCapabilities;
+use crate::model::events::StreamedPart;
 use crate::model::http::{HttpRequest, HttpResponse, Processed};
 use crate::model::origin::{BaseUrl, Origin};
 use crate::model::quota::{Cost, Observation, QuotaScope, QuotaView, SeenLimits, StopCause};
@@ -82,6 +87,17 @@ pub trait SpeechDialect: Debug + Send + Sync + 'static {
     /// [`InvalidResponse`](ExternalError::InvalidResponse), or what the answer says went wrong.
     fn decode(&self, request: &SpeechRequest, answer: Answer<'_>) -> Result<SpeechResponse, ExternalError>;
 
+    /// Reads the data of one event of a streamed answer; `None` if it says nothing that counts.
+    ///
+    /// Default: an error, for dialects without streams.
+    ///
+    /// # Errors
+    /// [`InvalidResponse`](ExternalError::InvalidResponse), or what the event says went wrong.
+    fn decode_event(&self, data: &str) -> Result<Option<StreamedPart>, ExternalError> {
+        let reason = format!("{} bytes came as an event, and this dialect has none", data.len());
+        Err(ExternalError::InvalidResponse { reason })
+    }
+
     /// Names the error that an unsuccessful answer stands for.
     fn classify(&self, answer: Answer<'_>) -> ExternalError;
 
@@ -90,7 +106,7 @@ pub trait SpeechDialect: Debug + Send + Sync + 'static {
 }
 
 /// What a ledger noted about a dimension when a request was sent, to compare the answer with.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChargeMark {
     /// Seconds until the bucket would be full, as the ledger saw it.
     pub predicted_s: f64,
@@ -101,7 +117,7 @@ pub struct ChargeMark {
 }
 
 /// A receipt of a ledger.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Charge {
     /// Tells charges apart.
     pub id: u64,

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use crate::error::ExternalError;
 use crate::model::capabilities::{ModelCapabilities, ModelId};
+use crate::model::events::SpeechEvents;
 use crate::model::request::SpeechRequest;
 use crate::model::response::SpeechResponse;
 
@@ -35,6 +36,18 @@ pub trait SpeechApi: Debug + Send + Sync + 'static {
     /// # Cancellation
     /// Dropping the future stops the upload and frees quota and stream. The API may have done the work.
     async fn transcribe(&self, request: SpeechRequest) -> Result<SpeechResponse, ExternalError>;
+
+    /// Transcribes one piece of audio and gives the text as it comes, where the model can do so; otherwise the whole is
+    /// the one event.
+    ///
+    /// # Errors
+    /// As [`transcribe`](Self::transcribe), for what goes wrong until the answer begins.
+    ///
+    /// # Cancellation
+    /// As [`transcribe`](Self::transcribe); dropping the events ends the request too.
+    async fn transcribe_stream(&self, request: SpeechRequest) -> Result<SpeechEvents, ExternalError> {
+        self.transcribe(request).await.map(SpeechEvents::whole)
+    }
 }
 
 #[async_trait]
@@ -46,6 +59,10 @@ impl<T: SpeechApi + ?Sized> SpeechApi for Arc<T> {
     async fn transcribe(&self, request: SpeechRequest) -> Result<SpeechResponse, ExternalError> {
         (**self).transcribe(request).await
     }
+
+    async fn transcribe_stream(&self, request: SpeechRequest) -> Result<SpeechEvents, ExternalError> {
+        (**self).transcribe_stream(request).await
+    }
 }
 
 #[async_trait]
@@ -56,5 +73,9 @@ impl<T: SpeechApi + ?Sized> SpeechApi for Box<T> {
 
     async fn transcribe(&self, request: SpeechRequest) -> Result<SpeechResponse, ExternalError> {
         (**self).transcribe(request).await
+    }
+
+    async fn transcribe_stream(&self, request: SpeechRequest) -> Result<SpeechEvents, ExternalError> {
+        (**self).transcribe_stream(request).await
     }
 }

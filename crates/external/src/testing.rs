@@ -7,6 +7,7 @@
 //! | [`recognize`], [`ToneRecognizer`] | hear its words again, also through MP3, AAC, Opus, Vorbis, FLAC |
 //! | [`ToneScore`] | words lost, doubled, garbled, moved, and how far their times are off |
 //! | [`SpeechApiSimulator`] | OpenAI's API on loopback, HTTP/1.1 and HTTP/2, with [quotas](Quota) and [faults](Faults) |
+//! | [`InMemoryQuotaLog`] | what several [ledgers](crate::SharedQuotaLedger) share, with a line that can be cut |
 //! | [`ScriptedSpeechApi`] | a [`SpeechApi`](crate::SpeechApi) that follows a script, for paused time |
 //!
 //! # Examples
@@ -41,6 +42,8 @@
 //! # }
 //! ```
 //!
+//! A form with `stream=true` gets server-sent events: a delta for each word, and the whole.
+//!
 //! Whole days of quota pass in no time where the rules are asked without a server, see
 //! [`SpeechApiSimulator::answer`]. What goes wrong, and when, is [`Faults`]:
 //! ```
@@ -65,6 +68,7 @@
 
 mod adapters;
 pub mod conformance;
+mod in_memory_quota_log;
 mod scripted_speech_api;
 mod speech_api_simulator;
 mod tone_probe;
@@ -77,6 +81,7 @@ mod tone_vocabulary;
 mod tone_wav;
 
 pub use adapters::hyper_server::SimulatorHandle;
+pub use in_memory_quota_log::InMemoryQuotaLog;
 pub use scripted_speech_api::{ScriptedRequest, ScriptedSpeechApi};
 pub use speech_api_simulator::{
     Action, AudioDecoder, Begun, DecodedAudio, Ending, Fault, Faults, HeardAudio, Latency, Measure, Outcome,

@@ -7,6 +7,7 @@ mod dial;
 mod h1;
 mod h2;
 pub(crate) mod preset;
+pub(crate) mod proxy;
 mod tls;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use wavequill_kernel::InvalidValue;
 
+use self::proxy::HttpProxy;
 use crate::error::ExternalError;
 use crate::metrics::TransportMetrics;
 use crate::model::origin::Origin;
@@ -71,6 +73,8 @@ pub struct HyperConfig {
     pub addresses: AddressPolicy,
     /// Which certificates are trusted. Default: [`TrustedRoots::Mozilla`].
     pub roots: TrustedRoots,
+    /// The proxy that connections go through. Default: none.
+    pub proxy: Option<HttpProxy>,
     /// The time for resolving the name. Default: 5 s.
     pub dns: Duration,
     /// The time for the TCP connection. Default: 5 s.
@@ -95,6 +99,7 @@ impl Default for HyperConfig {
             http2: Http2Use::default(),
             addresses: AddressPolicy::default(),
             roots: TrustedRoots::default(),
+            proxy: None,
             dns: Duration::from_secs(5),
             connect: Duration::from_secs(5),
             tls: Duration::from_secs(10),
@@ -129,7 +134,15 @@ impl HyperConfig {
         self
     }
 
+    /// Sets the proxy that connections go through.
+    #[must_use]
+    pub fn with_proxy(mut self, proxy: HttpProxy) -> Self {
+        self.proxy = Some(proxy);
+        self
+    }
+
     fn check(&self) -> Result<(), InvalidValue> {
+        self.proxy.as_ref().map_or(Ok(()), HttpProxy::check)?;
         for (name, time) in [
             ("dns", self.dns),
             ("connect", self.connect),
@@ -204,7 +217,12 @@ impl HyperHttpTransport {
 #[async_trait]
 impl HttpTransport for HyperHttpTransport {
     async fn connect(&self, origin: &Origin) -> Result<Arc<dyn HttpLink>, ExternalError> {
-        let tcp = dial::dial(origin, &self.config, &self.metrics).await?;
+        let tcp = match &self.config.proxy {
+            Some(proxy) if !origin.is_loopback() => {
+                proxy::tunnel(proxy, origin, &self.config, &self.metrics).await?
+            }
+            _ => dial::dial(origin, &self.config, &self.metrics).await?,
+        };
         if !origin.is_https() {
             return self.handshake(tcp, origin, self.config.http2 == Http2Use::PriorKnowledge).await;
         }

@@ -14,9 +14,10 @@ use crate::error::ExternalError;
 use crate::model::capabilities::{
     AnswerFormat, LanguageHints, ModelCapabilities, ModelId, OPENAI_MAX_BODY_BYTES, Support,
 };
+use crate::model::events::StreamedPart;
 use crate::model::http::HttpRequest;
 use crate::model::quota::{Dimension, SeenLimits};
-use crate::model::request::{Speakers, SpeechRequest, Timestamps};
+use crate::model::request::{Delivery, Speakers, SpeechRequest, Timestamps};
 use crate::model::response::{SpeechResponse, TimedSegment, TimedWord, Timing, Usage};
 use crate::multipart::Form;
 use crate::ports::{Answer, Endpoint, SpeechDialect};
@@ -169,6 +170,9 @@ impl SpeechDialect for OpenAiDialect {
             }
             form.field("temperature", temperature.to_string());
         }
+        if request.delivery == Delivery::Events {
+            form.field("stream", "true");
+        }
         if format == AnswerFormat::VerboseJson {
             self.granularities(&mut form, request.timestamps);
         }
@@ -195,6 +199,19 @@ impl SpeechDialect for OpenAiDialect {
             });
         }
         decode(&value, answer)
+    }
+
+    fn decode_event(&self, data: &str) -> Result<Option<StreamedPart>, ExternalError> {
+        // Some servers end as OpenAI's chat does; what is missing then is missed by who reads on.
+        if data.trim() == "[DONE]" {
+            return Ok(None);
+        }
+        let value =
+            serde_json::from_str(data).map_err(|error| broken(&format!("an event is not JSON ({error})")))?;
+        if let Some(error) = error_body::hidden(&value) {
+            return Err(broken(&format!("an event holds an error: {}", error.message)));
+        }
+        event(&value)
     }
 
     fn classify(&self, answer: Answer<'_>) -> ExternalError {
@@ -249,6 +266,22 @@ fn decode(value: &Value, answer: Answer<'_>) -> Result<SpeechResponse, ExternalE
         request_id: classify::request_id(answer.headers),
         raw: answer.body.clone(),
     })
+}
+
+fn event(value: &Value) -> Result<Option<StreamedPart>, ExternalError> {
+    let whole = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    match value.get("type").and_then(Value::as_str) {
+        // Spaces around a piece are its own: pieces are put together as they are.
+        Some("transcript.text.delta") => Ok(whole("delta").map(StreamedPart::Delta)),
+        Some("transcript.text.segment") => {
+            let mut one = segments(std::slice::from_ref(value))?;
+            Ok(one.pop().map(StreamedPart::Segment))
+        }
+        Some("transcript.text.done") => {
+            Ok(Some(StreamedPart::Done { text: whole("text"), usage: usage(value.get("usage")) }))
+        }
+        _ => Ok(None),
+    }
 }
 
 fn words(items: &[Value]) -> Result<Vec<TimedWord>, ExternalError> {

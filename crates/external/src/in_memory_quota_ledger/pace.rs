@@ -1,5 +1,7 @@
 //! Bounds on the rate where no header tells one: after a refusal, and while a rate may only rise slowly. Pure.
 
+use serde::{Deserialize, Serialize};
+
 /// By how much a refusal lowers the rate.
 const CUT: f64 = 0.7;
 /// How much a rate rises after each [`RAISE_EVERY`] seconds of full use.
@@ -10,7 +12,7 @@ const RAMP_RAISE: f64 = 1.5;
 const RAMP_EVERY: f64 = 900.0;
 
 /// How much was sent in the last minute.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SendMeter {
     seconds: std::collections::VecDeque<(i64, f64)>,
 }
@@ -39,7 +41,7 @@ impl SendMeter {
 }
 
 /// A bound on the rate that falls with refusals and rises with time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Pace {
     rate: f64,
     tat: f64,

@@ -2,34 +2,37 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::pace::{Pace, SendMeter};
 use super::told::{Pacing, Told};
 use super::twin::{Admission, Twin};
-use super::window::Window;
+use super::window::{Window, WindowProof};
 use crate::config::RateLimitConfig;
 use crate::model::quota::{
-    Cost, Dimension, DimensionView, Observation, QuotaView, ResetMeaning, SeenLimit, SeenOutcome, StopCause,
-    ThrottleCause,
+    Cost, Dimension, DimensionView, Observation, QuotaView, RateLimit, ResetMeaning, SeenLimit, SeenOutcome,
+    StopCause, ThrottleCause,
 };
 use crate::ports::{Charge, Charged};
 
 /// Limits of one dimension: what was told, and what headers say.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Limits {
     told: Option<Told>,
     twin: Option<Twin>,
     window: Option<Window>,
+    proof: WindowProof,
 }
 
 /// A credential that is refused.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Stop {
     cause: StopCause,
     next_probe: f64,
 }
 
 /// A bound on requests in flight that a refusal taught.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Cap {
     most: u32,
     /// When it was last moved.
@@ -40,7 +43,7 @@ struct Cap {
 const CAP_RAISE_EVERY: f64 = 60.0;
 
 /// The state of one quota.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ScopeState {
     limits: [Limits; 4],
     told_in_flight: Option<u32>,
@@ -91,7 +94,7 @@ impl ScopeState {
         }
     }
 
-    fn max_in_flight(&self) -> Option<u32> {
+    pub(crate) fn max_in_flight(&self) -> Option<u32> {
         let unknown = (!self.known).then_some(self.until_known);
         let learned = self.cap.map(|cap| cap.most);
         [self.told_in_flight, unknown, self.header_cap, learned].into_iter().flatten().min()
@@ -129,7 +132,21 @@ impl ScopeState {
         wait
     }
 
+    /// Seconds until a window or a common patience ends that holds this cost back; zero if none does.
+    fn wait_for_an_end(&self, cost: &Cost, now: f64) -> f64 {
+        let windows = Dimension::ALL.into_iter().zip(&self.limits).filter_map(|(dimension, limits)| {
+            limits.window.as_ref().map(|window| window.wait(cost.of(dimension), now))
+        });
+        windows.fold((self.hold_until - now).max(0.0), f64::max)
+    }
+
     pub(crate) fn try_charge(&mut self, cost: &Cost, now: f64) -> Charged {
+        self.try_reserve(cost, now, 0.0)
+    }
+
+    /// As [`try_charge`](Self::try_charge), but takes a place in the order of grants that comes at most `ahead` seconds
+    /// later: [`Charge::at_s`] is when it may be sent.
+    pub(crate) fn try_reserve(&mut self, cost: &Cost, now: f64, ahead: f64) -> Charged {
         self.advance(now);
         if let Some(stop) = &mut self.stop {
             if now < stop.next_probe {
@@ -143,11 +160,13 @@ impl ScopeState {
             return Charged::Wait(Duration::MAX);
         }
         let wait = self.wait(cost, now);
+        // What ends all at once has no places in an order: they would all be at the same moment.
+        let ahead = if self.wait_for_an_end(cost, now) > 0.0 { 0.0 } else { ahead };
         // A nanosecond is what is lost between seconds as numbers and durations.
-        if wait > 1e-9 {
-            return Charged::Wait(Duration::from_secs_f64(wait.min(1e9)) + Duration::from_nanos(1));
+        if wait > ahead + 1e-9 {
+            return Charged::Wait(Duration::from_secs_f64((wait - ahead).min(1e9)) + Duration::from_nanos(1));
         }
-        Charged::Granted(self.charge(cost, now))
+        Charged::Granted(self.charge(cost, if wait > 1e-9 { now + wait } else { now }))
     }
 
     fn charge(&mut self, cost: &Cost, now: f64) -> Charge {
@@ -168,6 +187,20 @@ impl ScopeState {
         charge
     }
 
+    /// Charges what was spent at an earlier time, when others could not be told.
+    pub(crate) fn charge_late(&mut self, cost: &Cost, at: f64, now: f64) {
+        self.advance(now);
+        self.in_flight += 1;
+        self.each(cost, |limits, cost| {
+            limits.told.iter_mut().for_each(|told| told.charge_late(cost, at, now));
+            limits.twin.iter_mut().for_each(|twin| twin.charge_late(cost, now));
+            limits.window.iter_mut().for_each(|window| window.charge(cost));
+        });
+        for (sum, dimension) in self.in_flight_cost.iter_mut().zip(Dimension::ALL) {
+            *sum += cost.of(dimension);
+        }
+    }
+
     fn each(&mut self, cost: &Cost, mut act: impl FnMut(&mut Limits, f64)) {
         for (dimension, limits) in Dimension::ALL.into_iter().zip(&mut self.limits) {
             act(limits, cost.of(dimension));
@@ -185,6 +218,54 @@ impl ScopeState {
         self.meter.sent(now);
         charge.at_s = now;
         self.mark(charge, now);
+    }
+
+    /// Notes that a reserved request goes out, for the rate that was reached.
+    pub(crate) fn meter(&mut self, at: f64) {
+        self.meter.sent(at);
+    }
+
+    /// Requests of somebody who has gone without a word: nobody knows what became of them, but that they have ended.
+    pub(crate) fn forget(&mut self, requests: u32, costs: [f64; 4]) {
+        self.in_flight = self.in_flight.saturating_sub(requests);
+        for (sum, cost) in self.in_flight_cost.iter_mut().zip(costs) {
+            *sum = (*sum - cost).max(0.0);
+        }
+    }
+
+    /// What was told is another now; what was spent of it stays spent.
+    pub(crate) fn retell(&mut self, config: &RateLimitConfig) {
+        let next = Self::new(config);
+        for (limits, next) in self.limits.iter_mut().zip(next.limits) {
+            limits.told = match (limits.told.take(), next.told) {
+                (Some(told), Some(next)) => Some(told.retold(next.limit())),
+                (_, next) => next,
+            };
+        }
+        self.told_in_flight = next.told_in_flight;
+        self.until_known = next.until_known;
+        self.probe_interval = next.probe_interval;
+        self.known |= next.known;
+    }
+
+    /// One of `parts` that use the same quota without knowing of one another, with `in_flight` requests of its own.
+    pub(crate) fn part(mut self, parts: u32, in_flight: u32, in_flight_cost: [f64; 4]) -> Self {
+        let parts = f64::from(parts.max(1));
+        let bound = |most: u32| ((f64::from(most) / parts) as u32).max(1);
+        for limits in &mut self.limits {
+            limits.told = limits.told.take().map(|told| {
+                let RateLimit { amount, period } = told.limit();
+                told.retold(RateLimit { amount: amount / parts, period })
+            });
+            limits.twin = limits.twin.take().map(|twin| twin.part(parts));
+            limits.window = limits.window.take().map(|window| window.part(parts));
+        }
+        self.told_in_flight = self.told_in_flight.map(bound);
+        self.header_cap = self.header_cap.map(bound);
+        self.cap = self.cap.map(|cap| Cap { most: bound(cap.most), ..cap });
+        self.until_known = bound(self.until_known);
+        (self.in_flight, self.in_flight_cost) = (in_flight, in_flight_cost);
+        self
     }
 
     fn landed(&mut self, cost: &Cost) {
@@ -283,7 +364,10 @@ impl ScopeState {
             return;
         };
         let cost = cost.of(seen.dimension);
-        if seen.meaning == ResetMeaning::UntilWindowEnds {
+        let by_proof = limits.proof.is_given();
+        if by_proof || seen.meaning == ResetMeaning::UntilWindowEnds {
+            // The period that goes with a bucket says nothing about a window.
+            let seen = &SeenLimit { period: seen.period.filter(|_| !by_proof), ..*seen };
             match &mut limits.window {
                 Some(window) => window.observe(seen, in_flight, now),
                 None => limits.window = Window::seen(seen, in_flight, now),
@@ -291,6 +375,14 @@ impl ScopeState {
             return;
         }
         let admission = if throttled { Admission::Refused } else { Admission::Admitted };
+        if let Some(twin) = &limits.twin
+            && limits.proof.observe(seen, now - delay, twin.unit())
+        {
+            // What was taken for a bucket is a window.
+            limits.twin = None;
+            limits.window = Window::seen(&SeenLimit { period: None, ..*seen }, in_flight, now);
+            return;
+        }
         match &mut limits.twin {
             Some(twin) => twin.observe(seen, *mark, cost, delay, admission, now),
             None => limits.twin = Twin::seen(seen, in_flight, now),

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::quota::RateLimit;
 
 /// Into how many parts a period is divided when what was spent is remembered: a part is what may be lost of the limit.
@@ -15,7 +17,7 @@ const JITTER: f64 = 0.06;
 const BURST: f64 = 8.0;
 
 /// Whether grants are spread over the period, or given as soon as the limit allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Pacing {
     /// Spread, but for a small burst: an API may count in shorter periods than it says.
     Even,
@@ -23,7 +25,7 @@ pub(crate) enum Pacing {
     Eager,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Spent {
     first_at: f64,
     last_at: f64,
@@ -31,7 +33,7 @@ struct Spent {
 }
 
 /// A limit and what was spent in the last period.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Told {
     limit: RateLimit,
     period: f64,
@@ -49,6 +51,11 @@ impl Told {
 
     pub(crate) fn limit(&self) -> RateLimit {
         self.limit
+    }
+
+    /// The same with another limit; what was spent stays spent.
+    pub(crate) fn retold(self, limit: RateLimit) -> Self {
+        Self { limit, period: limit.period.as_secs_f64(), ..self }
     }
 
     pub(crate) fn remaining(&self) -> f64 {
@@ -108,10 +115,20 @@ impl Told {
             // Remembered with the later time, so that nothing is forgotten too early.
             Some(last) if now - last.first_at < self.period / PARTS => {
                 last.amount += cost;
-                last.last_at = now;
+                last.last_at = last.last_at.max(now);
             }
             _ => self.log.push_back(Spent { first_at: now, last_at: now, amount: cost }),
         }
+    }
+
+    /// Charges what was spent at an earlier time, when others could not be told.
+    pub(crate) fn charge_late(&mut self, cost: f64, at: f64, now: f64) {
+        if cost <= 0.0 || at + self.period + JITTER <= now {
+            return;
+        }
+        let place = self.log.partition_point(|spent| spent.last_at <= at);
+        self.log.insert(place, Spent { first_at: at, last_at: at, amount: cost });
+        self.spent += cost;
     }
 
     pub(crate) fn restore(&mut self, cost: f64) {

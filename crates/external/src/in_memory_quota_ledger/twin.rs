@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::quota::{RateLimit, SeenLimit};
 use crate::ports::ChargeMark;
 
@@ -40,7 +42,7 @@ pub(crate) enum Admission {
 }
 
 /// The reckoning of one bucket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Twin {
     limit: f64,
     /// When the latest request that told this limit was sent.
@@ -80,7 +82,7 @@ impl Twin {
         let period = period.as_secs_f64();
         Self {
             limit,
-            limit_of: f64::NEG_INFINITY,
+            limit_of: f64::MIN,
             period,
             burst: limit.max(1.0),
             tat: now + used.max(0.0) * period / limit,
@@ -95,7 +97,7 @@ impl Twin {
     }
 
     /// Seconds that one unit costs.
-    fn unit(&self) -> f64 {
+    pub(crate) fn unit(&self) -> f64 {
         self.period / self.limit
     }
 
@@ -138,6 +140,13 @@ impl Twin {
         (missing / (1.0 - self.foreign * self.unit()).max(1.0 - LARGEST_FOREIGN)).max(0.0)
     }
 
+    /// Charges what was spent some time ago, when others could not be told: the bucket cannot be more than empty by it.
+    pub(crate) fn charge_late(&mut self, cost: f64, now: f64) {
+        let empty = self.tat.max(now + self.burst * self.unit());
+        self.charge(cost, now);
+        self.tat = self.tat.min(empty);
+    }
+
     pub(crate) fn charge(&mut self, cost: f64, now: f64) {
         self.tat += cost * self.unit();
         if cost <= 0.0 {
@@ -177,9 +186,18 @@ impl Twin {
         self.tat -= cost * self.unit();
     }
 
-    /// What to compare the answer to a request with that is sent now.
-    pub(crate) fn mark(&self, now: f64) -> ChargeMark {
-        ChargeMark { predicted_s: self.tat - now, shift_s: self.shift, limit: self.limit }
+    /// What to compare the answer to a request with that is sent at this time, now or a little later.
+    pub(crate) fn mark(&self, at: f64) -> ChargeMark {
+        let until_then = self.foreign * self.unit() * (at - self.advanced_at).max(0.0);
+        ChargeMark { predicted_s: self.tat + until_then - at, shift_s: self.shift, limit: self.limit }
+    }
+
+    /// From here on this is one of `parts` that spend from the same bucket without knowing of one another: the others
+    /// are taken for strangers, until headers tell what they really spend.
+    pub(crate) fn part(mut self, parts: f64) -> Self {
+        let others = (1.0 - 1.0 / parts).min(LARGEST_FOREIGN) / self.unit();
+        self.foreign = self.foreign.max(others);
+        self
     }
 
     /// Learns from the headers of an answer to a request of `cost` that was marked when it was sent, `delay` ago.

@@ -2,14 +2,56 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::quota::{RateLimit, SeenLimit};
 
 /// How long after the end a window is believed to be over: clocks differ a little.
 const GRACE: f64 = 0.12;
 
+/// How often in a row headers must fit a window and no bucket before that is believed.
+const PROOF: u32 = 4;
+
+/// Whether headers that mean a bucket by their names tell of a window, as Azure's do: while more and more is used, the
+/// reset stays at one moment, where that of a bucket would move on with each use.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct WindowProof {
+    /// What was left, and until when, when more was left.
+    since: Option<(f64, f64)>,
+    times: u32,
+}
+
+impl WindowProof {
+    pub(crate) fn is_given(&self) -> bool {
+        self.times >= PROOF
+    }
+
+    /// Looks at the headers of an answer to a request that was sent at this time; `unit` is what a unit of a bucket costs,
+    /// in seconds. Tells whether the proof is given now.
+    pub(crate) fn observe(&mut self, seen: &SeenLimit, sent_at: f64, unit: f64) -> bool {
+        let (Some(remaining), Some(reset)) = (seen.remaining, seen.reset) else { return false };
+        let end = sent_at + reset.as_secs_f64();
+        let Some((was_left, was_end)) = self.since.filter(|(left, _)| remaining < *left) else {
+            self.since = Some((remaining, end));
+            return false;
+        };
+        // By how much a bucket's reset would be later at least; less than this is lost in the delays of the network.
+        let later = (was_left - remaining) * unit;
+        if later < 0.4 {
+            return false;
+        }
+        let fits = (end - was_end).abs() < 0.25 * later + seen.reset_step.as_secs_f64();
+        self.times = if fits { self.times + 1 } else { 0 };
+        self.since = if fits { self.since } else { Some((remaining, end)) };
+        self.is_given()
+    }
+}
+
 /// What is left of a window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Window {
+    /// The share of what headers say is left that is ours: 1 unless others spend the same without our knowing.
+    share: f64,
     limit: f64,
     left: f64,
     ends_at: Option<f64>,
@@ -23,11 +65,17 @@ impl Window {
         let reset = seen.reset.map(|reset| reset.as_secs_f64());
         let period = seen.period.map(|period| period.as_secs_f64()).or(reset).unwrap_or(60.0).max(1.0);
         Some(Self {
+            share: 1.0,
             limit: seen.limit.unwrap_or(remaining.max(1.0)),
             left: (remaining - in_flight).max(0.0),
             ends_at: reset.map(|reset| now + reset),
             period,
         })
+    }
+
+    /// From here on this is one of `parts` that spend the same window without knowing of one another.
+    pub(crate) fn part(self, parts: f64) -> Self {
+        Self { share: 1.0 / parts, left: self.left / parts, ..self }
     }
 
     pub(crate) fn limit(&self) -> RateLimit {
@@ -40,7 +88,7 @@ impl Window {
 
     pub(crate) fn advance(&mut self, now: f64) {
         if self.ends_at.is_some_and(|end| now >= end + GRACE) {
-            self.left = self.limit;
+            self.left = self.limit * self.share;
             self.ends_at = None;
         }
     }
@@ -77,14 +125,15 @@ impl Window {
         // In the same window what is left only falls: answers overtake one another.
         // Where a window has begun by our own reckoning, so has what is left of it.
         let known = same || self.ends_at.is_none();
-        let left = if known { self.left.min(seen.remaining.unwrap_or(self.left)) } else { next.left };
+        let theirs = seen.remaining.map_or(self.left, |remaining| remaining * self.share);
+        let left = if known { self.left.min(theirs) } else { next.left * self.share };
         // A reset of whole seconds may be rounded down: the later end is the safe one.
         let ends_at = match (same, self.ends_at, next.ends_at) {
             (true, Some(mine), Some(theirs)) => Some(mine.max(theirs)),
             (_, _, theirs) => theirs,
         };
         let period = self.period.max(next.period);
-        *self = Self { limit: next.limit, left, ends_at, period };
+        *self = Self { share: self.share, limit: next.limit, left, ends_at, period };
     }
 }
 
@@ -127,5 +176,24 @@ mod tests {
         window.charge(2.0);
         window.observe(&seen(7.0, 60), 1.0, 31.5);
         assert_eq!(window.remaining(), 6.0);
+    }
+
+    /// Whether the headers of these answers, as (sent at, remaining, reset), prove a window.
+    fn proves(unit: f64, answers: impl IntoIterator<Item = (f64, f64, f64)>) -> bool {
+        let mut proof = WindowProof::default();
+        answers.into_iter().any(|(at, remaining, reset)| {
+            let reset = Some(Duration::from_secs_f64(reset));
+            let seen = SeenLimit { reset, reset_step: Duration::ZERO, ..seen(remaining, 0) };
+            proof.observe(&seen, at, unit)
+        })
+    }
+
+    #[test]
+    fn a_window_behind_the_headers_of_a_bucket_is_known_and_a_bucket_is_not_taken_for_one() {
+        let at = |n: u32| f64::from(n) * 0.05;
+        assert!(proves(0.72, (0..40).map(|n| (at(n), f64::from(82 - n), 10.0 - at(n)))));
+        let bucket =
+            |n: u32| (at(n), (499 - n) as f64, f64::from(n + 1) * 0.12 - at(n).min(f64::from(n) * 0.12));
+        assert!(!proves(0.12, (0..400).map(bucket)));
     }
 }

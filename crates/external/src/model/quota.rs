@@ -109,7 +109,7 @@ impl fmt::Debug for QuotaScope {
 }
 
 /// What a request costs in each dimension.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     /// Requests, usually 1.
     pub requests: u32,
@@ -173,7 +173,8 @@ impl RateLimit {
 }
 
 /// What `reset` means in a header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ResetMeaning {
     /// The time until the bucket is full again: used × period ÷ limit.
     UntilFull,
@@ -182,7 +183,7 @@ pub enum ResetMeaning {
 }
 
 /// What the headers of one answer say about one dimension.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SeenLimit {
     /// The dimension.
     pub dimension: Dimension,
@@ -201,7 +202,7 @@ pub struct SeenLimit {
 }
 
 /// What the headers of one answer say about quota.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SeenLimits {
     /// By dimension; a dimension may be there more than once, with different periods.
     pub limits: Vec<SeenLimit>,
@@ -212,7 +213,8 @@ pub struct SeenLimits {
 }
 
 /// Why an API refused for the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ThrottleCause {
     /// Too many in a period.
     Rate,
@@ -225,7 +227,8 @@ pub enum ThrottleCause {
 }
 
 /// Why nothing can be sent any more with a credential until somebody does something about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StopCause {
     /// The key is missing, wrong, or may not do this.
     Credential,
@@ -234,7 +237,8 @@ pub enum StopCause {
 }
 
 /// How a request ended, as far as quota is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SeenOutcome {
     /// It was served.
     Served,
@@ -254,7 +258,7 @@ pub enum SeenOutcome {
 }
 
 /// What was learned from one request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// How it ended.
     pub outcome: SeenOutcome,

@@ -46,6 +46,17 @@ pub enum Speakers {
     Label,
 }
 
+/// How the answer comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// At once, when it is complete.
+    #[default]
+    Whole,
+    /// Piece by piece: set by [`SpeechApi::transcribe_stream`](crate::SpeechApi::transcribe_stream).
+    Events,
+}
+
 /// One piece of audio to be transcribed, and how.
 ///
 /// Its `Debug` form holds neither the prompt nor the keywords.
@@ -68,6 +79,8 @@ pub struct SpeechRequest {
     pub timing_need: TimingNeed,
     /// Whether speakers are told apart. Default: [`Speakers::Ignore`].
     pub speakers: Speakers,
+    /// How the answer comes. Default: [`Delivery::Whole`].
+    pub delivery: Delivery,
     /// Names the work for APIs that recognise a repeated request; the same for all tries of one piece of work.
     /// Default: drawn at random, so that only replays share it.
     pub idempotency_key: Option<String>,
@@ -92,10 +105,30 @@ impl SpeechRequest {
             timestamps: Timestamps::default(),
             timing_need: TimingNeed::default(),
             speakers: Speakers::default(),
+            delivery: Delivery::default(),
             idempotency_key: None,
             lane: Lane::default(),
             deadline: None,
             permit: None,
+        }
+    }
+
+    /// The same work once more, to be sent beside this one or after it: the same audio, options and idempotency key, and
+    /// no permit. Give this request a key of its own first, so that an API that knows keys can tell that it is the same.
+    ///
+    /// For whoever hedges: send the second when the first is late, take the answer that comes first, and drop the other
+    /// future, which stops its upload.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            audio: self.audio.clone(),
+            model: self.model.clone(),
+            languages: self.languages.clone(),
+            prompt: self.prompt.clone(),
+            keywords: self.keywords.clone(),
+            idempotency_key: self.idempotency_key.clone(),
+            permit: None,
+            ..*self
         }
     }
 

@@ -19,13 +19,17 @@ use crate::model::capabilities::ModelId;
 use crate::model::quota::{
     Cost, Lane, Observation, QuotaScope, RateLimit, SeenOutcome, StopCause, ThrottleCause,
 };
-use crate::ports::{Charged, QuotaLedger};
+use crate::ports::{Charged, LogPosition, LogSnapshot, LogTail, QuotaLedger, QuotaLog};
 use crate::rate_limit_handler::{QuotaAnswer, QuotaPermit, RateLimitHandler};
 use crate::{RateLimitConfig, SpeechApi, SpeechRequest};
 
 fn scope() -> QuotaScope {
+    named("conformance")
+}
+
+fn named(provider: &str) -> QuotaScope {
     let model = ModelId::new("whisper-1").expect("a plain name");
-    QuotaScope::new("conformance", None, model)
+    QuotaScope::new(provider, None, model)
 }
 
 fn served() -> Observation {
@@ -143,12 +147,14 @@ async fn one_retry_after_holds_all(handler: impl RateLimitHandler) {
     assert!(begun.elapsed() >= wait, "6: what was observed acts on the next grant");
 }
 
-/// Tests a ledger that has been told a limit of two requests in flight and nothing else.
+/// Tests a ledger that has been told a limit of two requests in flight, how long it is between two probes, and nothing
+/// else.
 ///
 /// # Panics
 /// If a sentence of [`QuotaLedger`]'s contract is broken.
-pub async fn quota_ledger(ledger: impl QuotaLedger) {
-    let (scope, cost) = (scope(), Cost::default());
+pub async fn quota_ledger(ledger: impl QuotaLedger, probe_interval: Duration) {
+    // A name of its own each time: a ledger on a server may remember those of other runs.
+    let (scope, cost) = (named(&crate::multipart::random_hex()), Cost::default());
     let mut charges = Vec::new();
     for _ in 0..2 {
         match ledger.charge(&scope, &cost).await.expect("the ledger can be reached") {
@@ -162,17 +168,53 @@ pub async fn quota_ledger(ledger: impl QuotaLedger) {
     ledger.restore(&scope, &cost, second);
     ledger.sent(&scope, &mut first);
     ledger.settle(&scope, &cost, first, &Observation::of(SeenOutcome::Stopped(StopCause::Billing)));
-    assert_eq!(ledger.view(&scope).in_flight, 0, "3: both have ended");
+    let begun = Instant::now();
     let stopped = ledger.charge(&scope, &cost).await.expect("the ledger can be reached");
     assert_eq!(stopped, Charged::Stopped(StopCause::Billing), "4: a stop refuses");
-    tokio::time::sleep(Duration::from_secs(61)).await;
-    let probe = ledger.charge(&scope, &cost).await.expect("the ledger can be reached");
-    let Charged::Granted(mut probe) = probe else { panic!("4: one probe a minute: {probe:?}") };
+    assert_eq!(ledger.view(&scope).in_flight, 0, "3: both have ended");
+    let mut probe = loop {
+        match ledger.charge(&scope, &cost).await.expect("the ledger can be reached") {
+            Charged::Granted(probe) => break probe,
+            Charged::Stopped(StopCause::Billing) => tokio::time::sleep(probe_interval / 20).await,
+            other => panic!("4: a stop refuses until it is probed: {other:?}"),
+        }
+    };
+    // The ledger's clock may be another machine's, and its times whole microseconds.
+    let waited = begun.elapsed() + Duration::from_millis(5);
+    assert!(waited >= probe_interval, "4: no probe before its time: {waited:?}");
     let again = ledger.charge(&scope, &cost).await.expect("the ledger can be reached");
     assert_eq!(again, Charged::Stopped(StopCause::Billing), "4: not more than one");
     ledger.sent(&scope, &mut probe);
     ledger.settle(&scope, &cost, probe, &served());
-    assert_eq!(ledger.view(&scope).stop, None, "4: a request that was served ends the stop");
+    let next = ledger.charge(&scope, &cost).await.expect("the ledger can be reached");
+    assert!(matches!(next, Charged::Granted(_)), "4: a request that was served ends the stop: {next:?}");
+}
+
+/// Tests a log that holds nothing of `scope` yet.
+///
+/// # Panics
+/// If a sentence of [`QuotaLog`]'s contract is broken.
+pub async fn quota_log(log: impl QuotaLog) {
+    let scope = named(&crate::multipart::random_hex());
+    let events = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let heard = |tail: &LogTail| tail.events.iter().map(|event| event.event.clone()).collect::<Vec<_>>();
+    let nowhere = LogPosition::default();
+    let first = log.append(&scope, &nowhere, &events(&["a", "b c"]), None).await.expect("it can be reached");
+    assert_eq!((first.first, heard(&first)), (0, events(&["a", "b c"])), "1: together, in their order");
+    let seen = LogPosition { epoch: first.epoch.clone(), next: 2 };
+    let second = log.append(&scope, &seen, &events(&["d"]), None).await.expect("it can be reached");
+    assert_eq!((second.first, heard(&second)), (2, events(&["d"])), "3: every event from its position on");
+    assert_eq!(second.epoch, first.epoch, "5: nothing is lost");
+    let times: Vec<_> = first.events.iter().chain(&second.events).map(|event| event.at_s).collect();
+    assert!(times.is_sorted() && times.last() <= Some(&second.now_s), "2: times do not fall: {times:?}");
+    let state = Some(LogSnapshot { next: 2, state: "ab".into() });
+    let third = log.append(&scope, &seen, &events(&["e"]), state.clone()).await.expect("it can be reached");
+    assert_eq!((third.first, heard(&third)), (2, events(&["d", "e"])), "3: also after a snapshot");
+    let new = log.append(&scope, &nowhere, &[], None).await.expect("it can be reached");
+    assert_eq!((new.snapshot, new.first), (state, 2), "4: who is new begins at the snapshot");
+    let stale = Some(LogSnapshot { next: 1, state: "a".into() });
+    let after = log.append(&scope, &nowhere, &[], stale).await.expect("it can be reached");
+    assert_eq!((after.first, after.events), (2, new.events), "4: an older snapshot changes nothing");
 }
 
 /// Tests what every speech API owes its callers, whatever it speaks to. `request` gives a request that it serves.

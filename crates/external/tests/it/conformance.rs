@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wavequill_external::testing::{ScriptedSpeechApi, SpeechApiSimulator, ToneSpeech, conformance};
+use wavequill_external::testing::{
+    InMemoryQuotaLog, ScriptedSpeechApi, SpeechApiSimulator, ToneSpeech, conformance,
+};
 use wavequill_external::{
     AdaptiveRateLimitHandler, AudioFormat, Http2Use, HttpSpeechApi, InMemoryQuotaLedger, ModelId,
-    RateLimitConfig, SpeechAudio, SpeechRequest,
+    RateLimitConfig, SharedQuotaConfig, SharedQuotaLedger, SpeechAudio, SpeechRequest,
 };
 
 use crate::config;
@@ -22,7 +24,22 @@ async fn the_adaptive_handler_keeps_its_contract() {
 #[tokio::test(start_paused = true)]
 async fn the_ledger_in_memory_keeps_its_contract() {
     let told = RateLimitConfig::default().with_max_in_flight(2);
-    conformance::quota_ledger(InMemoryQuotaLedger::new(told).unwrap()).await;
+    let probe_interval = told.probe_interval;
+    conformance::quota_ledger(InMemoryQuotaLedger::new(told).unwrap(), probe_interval).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shared_ledger_keeps_its_contract() {
+    let told = RateLimitConfig::default().with_max_in_flight(2);
+    let probe_interval = told.probe_interval;
+    let config = SharedQuotaConfig::default().with_told(told);
+    let ledger = SharedQuotaLedger::new(config, Arc::new(InMemoryQuotaLog::new())).unwrap();
+    conformance::quota_ledger(ledger, probe_interval).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_in_memory_keeps_its_contract() {
+    conformance::quota_log(InMemoryQuotaLog::new()).await;
 }
 
 fn speech() -> SpeechRequest {

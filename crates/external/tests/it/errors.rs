@@ -1,12 +1,13 @@
 //! Errors as the caller of the API sees them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use wavequill_external::{
-    ConnectFailure, Cost, ExternalError, ModelId, Processed, QuotaAnswer, SpeechApi, StopCause, Timestamps,
-    TimingNeed,
+    CircuitBreakerConfig, ConnectFailure, Cost, ExternalError, HttpSpeechApi, ModelId, Processed,
+    QuotaAnswer, SpeechApi, StopCause, Timestamps, TimingNeed,
 };
 use wavequill_kernel::{ErrorClass, Retryable};
 
@@ -142,7 +143,7 @@ async fn a_told_limit_of_requests_is_kept_by_all_callers_together() {
     let mut config = config(&server.url);
     config.quota = config.quota.with_requests_per_minute(5);
     config.api.quota_wait = Duration::from_millis(1);
-    let api = Arc::new(wavequill_external::HttpSpeechApi::over_hyper(config).unwrap());
+    let api = Arc::new(HttpSpeechApi::over_hyper(config).unwrap());
     let all = futures_util::future::join_all((0..9).map(|_| api.transcribe(request(1000)))).await;
     let refused = all.iter().filter(|result| matches!(result, Err(ExternalError::Throttled { .. }))).count();
     assert_eq!((refused, server.requests()), (4, 5), "{all:?}");
@@ -150,8 +151,7 @@ async fn a_told_limit_of_requests_is_kept_by_all_callers_together() {
 
 #[tokio::test]
 async fn a_plain_http_url_of_another_machine_is_refused() {
-    let refused =
-        wavequill_external::HttpSpeechApi::over_hyper(config("http://api.example.org/v1")).unwrap_err();
+    let refused = HttpSpeechApi::over_hyper(config("http://api.example.org/v1")).unwrap_err();
     assert!(format!("{refused:?}").contains("https"), "{refused:?}");
 }
 
@@ -164,4 +164,32 @@ async fn a_deadline_bounds_everything() {
         matches!(error, ExternalError::Timeout { phase: wavequill_external::Phase::Whole, .. }),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn an_api_that_fails_again_and_again_is_left_alone_until_a_probe_is_answered() {
+    let healthy = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&healthy);
+    let server = Server::http1(move |_| {
+        if now.load(Ordering::Relaxed) { Reply::ok(HELLO) } else { Reply::json("500 Oops", "", "{}") }
+    })
+    .await;
+    let mut config = config(&server.url);
+    let open_for = Duration::from_millis(50);
+    let breaker = CircuitBreakerConfig { failures: 3, open_for, ..CircuitBreakerConfig::default() };
+    config.api = config.api.with_circuit_breaker(Some(breaker));
+    let api = HttpSpeechApi::over_hyper(config).unwrap();
+    for _ in 0..3 {
+        assert!(matches!(api.transcribe(request(10)).await, Err(ExternalError::ServerFailed { .. })));
+    }
+    healthy.store(true, Ordering::Relaxed);
+    // However long the machine takes: it is either still left alone, or the probe is answered.
+    loop {
+        match api.transcribe(request(10)).await {
+            Ok(_) => break,
+            Err(ExternalError::CircuitOpen { retry_after, .. }) => tokio::time::sleep(retry_after).await,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(server.requests(), 4);
 }

@@ -8,11 +8,15 @@
 #[cfg(feature = "testing")]
 mod conformance;
 mod errors;
+mod events;
 mod http1;
 mod http2;
+mod proxy;
 #[cfg(feature = "testing")]
 mod quota;
 mod raw_http2;
+#[cfg(all(feature = "fred", feature = "testing"))]
+mod redis;
 mod secrets;
 mod server;
 mod tls;

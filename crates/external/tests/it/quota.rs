@@ -12,12 +12,12 @@ use http::{Request, Response};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep};
 use wavequill_external::testing::{
-    Action, HeardAudio, Latency, Measure, Quota, QuotaHeaders, SpeechApiSimulator, Upload,
+    Action, HeardAudio, InMemoryQuotaLog, Latency, Measure, Quota, QuotaHeaders, SpeechApiSimulator, Upload,
 };
 use wavequill_external::{
     AdaptiveRateLimitHandler, Answer, Cost, ExternalError, InMemoryQuotaLedger, Lane, ModelCapabilities,
     ModelId, Observation, OpenAiDialect, QuotaScope, RateLimitConfig, RateLimitHandler, SeenOutcome,
-    SpeechDialect,
+    SharedQuotaConfig, SharedQuotaLedger, SpeechDialect,
 };
 
 const WORKERS: usize = 200;
@@ -117,17 +117,26 @@ async fn worker(world: Rc<RefCell<World>>, handler: Arc<AdaptiveRateLimitHandler
 async fn run(
     api: SpeechApiSimulator,
     told: RateLimitConfig,
+    change: impl FnMut(&mut SpeechApiSimulator, Duration),
+) -> Count {
+    let ledger = Arc::new(InMemoryQuotaLedger::new(told).unwrap());
+    run_processes(api, vec![Arc::new(AdaptiveRateLimitHandler::new(ledger))], change).await
+}
+
+/// The same with the workers spread over several processes, each with its handler.
+async fn run_processes(
+    api: SpeechApiSimulator,
+    handlers: Vec<Arc<AdaptiveRateLimitHandler>>,
     mut change: impl FnMut(&mut SpeechApiSimulator, Duration),
 ) -> Count {
     let latency = Latency::new(Duration::from_millis(800), Duration::from_millis(20));
     let world =
         World { api: api.with_latency(latency), begun: Instant::now(), draws: 7, count: Count::default() };
     let world = Rc::new(RefCell::new(world));
-    let handler = Arc::new(AdaptiveRateLimitHandler::new(Arc::new(InMemoryQuotaLedger::new(told).unwrap())));
     let scope = QuotaScope::new("simulated", None, ModelId::new("whisper-1").unwrap());
     let local = LocalSet::new();
-    for _ in 0..WORKERS {
-        local.spawn_local(worker(Rc::clone(&world), Arc::clone(&handler), scope.clone()));
+    for handler in handlers.iter().cycle().take(WORKERS) {
+        local.spawn_local(worker(Rc::clone(&world), Arc::clone(handler), scope.clone()));
     }
     let changing = async {
         while world.borrow().begun.elapsed() < RUN {
@@ -144,6 +153,21 @@ async fn run(
 
 fn quota(quota: Quota) -> SpeechApiSimulator {
     SpeechApiSimulator::new().with_quota(quota)
+}
+
+/// Processes that share a quota through one log, a millisecond away.
+fn processes(
+    count: usize,
+    log: &InMemoryQuotaLog,
+    told: &RateLimitConfig,
+) -> Vec<Arc<AdaptiveRateLimitHandler>> {
+    let config = SharedQuotaConfig::default().with_told(told.clone());
+    let ledger = || Arc::new(SharedQuotaLedger::new(config.clone(), Arc::new(log.clone())).unwrap());
+    (0..count).map(|_| Arc::new(AdaptiveRateLimitHandler::new(ledger()))).collect()
+}
+
+fn near_log() -> InMemoryQuotaLog {
+    InMemoryQuotaLog::new().with_round_trip(Duration::from_millis(1))
 }
 
 fn nothing(_: &mut SpeechApiSimulator, _: Duration) {}
@@ -216,4 +240,67 @@ async fn seconds_of_audio_that_no_header_tells_of_are_counted_here() {
     let told = RateLimitConfig::default().with_audio(wavequill_external::RateLimit::per_minute(1_000.0));
     let count = run(api, told, nothing).await;
     count.assert("audio seconds", 1000.0, 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_processes_use_a_bucket_up_together_without_a_refusal() {
+    let log = near_log();
+    let both = processes(2, &log, &RateLimitConfig::default());
+    let count = run_processes(quota(Quota::requests_per_minute(500)), both, nothing).await;
+    count.assert("two processes", 500.0 + 5000.0, 1.0);
+    assert!((log.round_trips() as f64) < 4.0 * count.granted, "{} round trips", log.round_trips());
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_processes_share_a_told_limit_without_headers() {
+    let log = Quota::sliding_log(Measure::Requests, 500, Duration::from_secs(60)).hidden();
+    let told = RateLimitConfig::default().with_requests_per_minute(500);
+    let count = run_processes(quota(log), processes(3, &near_log(), &told), nothing).await;
+    count.assert("three processes", 4950.0, 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_processes_that_are_cut_off_from_each_other_stay_within_the_quota() {
+    let log = near_log();
+    let both = processes(2, &log, &RateLimitConfig::default());
+    let count = run_processes(quota(Quota::requests_per_minute(500)), both, |_, now| match now.as_secs() {
+        200 => log.cut(),
+        400 => log.mend(),
+        _ => {}
+    })
+    .await;
+    let refused = count.refused / (count.granted + count.refused);
+    assert!(refused <= 0.05 && count.granted >= 0.9 * 5500.0, "{count:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_loses_everything_is_told_again_what_was_known() {
+    let log = near_log();
+    let both = processes(2, &log, &RateLimitConfig::default());
+    let mut lost = false;
+    let count = run_processes(quota(Quota::requests_per_minute(500)), both, |_, now| {
+        if now >= Duration::from_secs(300) && !std::mem::replace(&mut lost, true) {
+            log.lose();
+        }
+    })
+    .await;
+    count.assert("after a loss", 0.99 * 5500.0, 5.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_behind_the_headers_of_a_bucket_is_found_out() {
+    let window = Quota::fixed_window(Measure::Requests, 83, Duration::from_secs(10));
+    let count = run(quota(window), RateLimitConfig::default(), nothing).await;
+    count.assert("windows of 10 s", 60.0 * 83.0, 2.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_processes_keep_to_a_small_burst_and_to_windows() {
+    let bucket = quota(Quota::requests_per_minute(500).with_burst(8));
+    let count = run_processes(bucket, processes(2, &near_log(), &RateLimitConfig::default()), nothing).await;
+    count.assert("burst 8", 8.0 + 5000.0, 1.0);
+    let window = Quota::fixed_window(Measure::Requests, 500, Duration::from_secs(60));
+    let api = quota(window).with_quota_headers(QuotaHeaders::Ietf);
+    let count = run_processes(api, processes(2, &near_log(), &RateLimitConfig::default()), nothing).await;
+    count.assert("window", 5000.0, 1.0);
 }

@@ -65,6 +65,9 @@ pub(crate) fn models<'a>(models: impl Iterator<Item = &'a str>) -> Response<Byte
 pub(crate) fn transcript(form: &TranscriptionForm, audio: &HeardAudio) -> Response<Bytes> {
     let text = text_of(&audio.words);
     let usage = json!({ "type": "duration", "seconds": audio.duration.as_secs_f64().ceil() as u64 });
+    if form.stream.as_deref() == Some("true") && matches!(form.response_format.as_str(), "json" | "text") {
+        return response(StatusCode::OK, "text/event-stream; charset=utf-8", events(&audio.words, &usage));
+    }
     match form.response_format.as_str() {
         "text" => response(StatusCode::OK, "text/plain; charset=utf-8", text + "\n"),
         "srt" => {
@@ -94,6 +97,20 @@ pub(crate) fn transcript(form: &TranscriptionForm, audio: &HeardAudio) -> Respon
         }
         _ => json_response(StatusCode::OK, &json!({ "text": text, "usage": usage })),
     }
+}
+
+/// One delta a word, and the whole.
+fn events(words: &[ToneWord], usage: &Value) -> String {
+    let mut out = String::new();
+    let mut space = "";
+    for word in words {
+        let delta = json!({ "type": "transcript.text.delta", "delta": format!("{space}{}", word.text) });
+        push(&mut out, format_args!("data: {delta}\n\n"));
+        space = " ";
+    }
+    let done = json!({ "type": "transcript.text.done", "text": text_of(words), "usage": usage });
+    push(&mut out, format_args!("data: {done}\n\n"));
+    out
 }
 
 fn text_of(words: &[ToneWord]) -> String {
