@@ -54,6 +54,11 @@ impl Cli {
         Ok(Self { program, folder: None })
     }
 
+    /// Where it is.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Starts it in this folder instead of the caller's.
     #[must_use]
     pub fn in_folder(mut self, folder: &Path) -> Self {

@@ -20,7 +20,7 @@ use crate::model::alert::{Alert, AlertEvent, AlertStates};
 use crate::model::history::{Reading, SnapshotHistory};
 use crate::model::routes::Routes;
 use crate::model::rule::RuleSet;
-use crate::model::snapshot::{MetricsSnapshot, Tick};
+use crate::model::snapshot::{MetricDescription, MetricsSnapshot, Tick};
 use crate::output::{self, Format};
 use crate::ports::{AlertSink, AlertStateStore, SnapshotExchange};
 use crate::rule_alert_evaluator::RuleAlertEvaluator;
@@ -160,6 +160,11 @@ impl Monitor {
             histogram.record(self.shared.clock.monotonic().saturating_sub(began));
         }
         out
+    }
+
+    /// Everything that has been described: names, kinds, units and texts.
+    pub fn catalogue(&self) -> Vec<MetricDescription> {
+        self.shared.collector.catalogue()
     }
 
     /// Takes a tick now, and waits until its rules are evaluated.

@@ -5,6 +5,7 @@
 mod architecture;
 mod children;
 mod demo;
+mod generate;
 mod install;
 mod postgres;
 mod redis;
@@ -23,6 +24,8 @@ usage: cargo xtask <command>
   demo           set up a local Whisper server, transcribe the bundled recording, then again from the cache
   test [ARGS]    start private Redis and PostgreSQL servers, run all tests, stop the servers
                  (ARGS go to `cargo nextest run`, e.g. `-p wavequill-queue`)
+  generate       write the dashboard, the alert rules and the list of metrics from what the code describes
+                 (with --check: fail if they differ from what is in docs/)
   architecture   check the dependency rules and the shape of the tree";
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn run() -> Result<()> {
     match command.as_str() {
         "demo" => demo::run(),
         "test" => test::run(&rest),
+        "generate" => generate::run(&rest),
         "architecture" => architecture::run(),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

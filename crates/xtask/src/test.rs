@@ -9,7 +9,7 @@ use crate::children::StopAtEnd;
 use crate::install::{self, Program, find_or_install};
 use crate::{postgres, redis, root};
 
-const PROMTOOL: Program = Program {
+pub(crate) const PROMTOOL: Program = Program {
     name: "promtool",
     package: "prometheus",
     hint: "install Prometheus, which brings it (Debian: apt-get install prometheus; macOS: brew install prometheus)",

@@ -11,4 +11,5 @@ mod bad_input;
 mod failures;
 mod killed;
 mod main_job;
+mod service;
 mod support;

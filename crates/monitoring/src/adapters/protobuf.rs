@@ -128,6 +128,10 @@ fn message(family: &Family<'_>) -> MetricFamily {
     MetricFamily { name: family.name.clone(), help: family.help.to_owned(), kind, metric: metric.collect() }
 }
 
+/// 2⁻¹²⁸, as Prometheus' own clients have it. It must not be 0: Prometheus 2.42 takes a whole family for classic if its first
+/// series has no value and no such threshold.
+const ZERO_THRESHOLD: f64 = 2.938_735_877_055_718_8e-39;
+
 fn histogram(sketch: &Sketch) -> Histogram {
     let (scale, first, counts) = sketch.dense();
     let classic =
@@ -137,7 +141,7 @@ fn histogram(sketch: &Sketch) -> Histogram {
         sample_sum: sketch.sum(),
         bucket: classic.collect(),
         schema: i32::from(scale),
-        zero_threshold: 0.0,
+        zero_threshold: ZERO_THRESHOLD,
         zero_count: sketch.zero_count(),
         positive_span: Vec::new(),
         positive_delta: Vec::new(),

@@ -76,6 +76,8 @@ fn native_buckets_are_the_same_and_classic_ones_too() {
         assert_eq!(bucket.cumulative_count, below);
     }
     let empty = families.iter().find(|family| family.name == "run_seconds").unwrap();
+    let threshold = empty.metric[0].histogram.as_ref().unwrap().zero_threshold;
+    assert_eq!(threshold, 2.0_f64.powi(-128), "without it Prometheus takes the family for classic");
     assert_eq!(
         empty.metric[0].histogram.as_ref().unwrap().positive_span.len(),
         1,

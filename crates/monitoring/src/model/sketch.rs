@@ -1,5 +1,7 @@
 //! A distribution: exact while it is small, else counts in buckets whose relative error is bounded.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::MonitoringError;
@@ -165,6 +167,24 @@ impl Sketch {
         [(0.0, zero)].into_iter().chain(rest).filter(|(_, count)| *count > 0)
     }
 
+    /// How many values are at most 2 to the power of each exponent; these must be whole and rise by one.
+    pub(crate) fn at_most_powers_of_two(
+        &self,
+        exponents: std::ops::RangeInclusive<i32>,
+    ) -> impl Iterator<Item = u64> {
+        let Buckets { scale, zero, first, counts, .. } = &*self.counted_or_kept();
+        let (per_octave, mut from) = (1_i32 << scale, 0);
+        let mut below = *zero;
+        let upto = exponents.map(|exponent| {
+            // A power of two is the upper bound of the last bucket of its octave.
+            let to = usize::try_from(exponent * per_octave - first).unwrap_or(0).min(counts.len());
+            below += counts.get(from..to).unwrap_or_default().iter().sum::<u64>();
+            from = from.max(to);
+            below
+        });
+        upto.collect::<Vec<_>>().into_iter()
+    }
+
     /// The same distribution counted in buckets.
     #[must_use]
     pub fn to_buckets(&self) -> Self {
@@ -237,6 +257,14 @@ impl Sketch {
     pub(crate) fn dense(&self) -> (u8, i32, Vec<u64>) {
         let buckets = self.counted();
         (buckets.scale, buckets.first, buckets.counts)
+    }
+
+    /// Its buckets, not copied if it has them.
+    fn counted_or_kept(&self) -> Cow<'_, Buckets> {
+        match &self.values {
+            Values::Buckets(buckets) => Cow::Borrowed(buckets),
+            Values::Exact(_) => Cow::Owned(self.counted()),
+        }
     }
 
     fn counted(&self) -> Buckets {

@@ -41,26 +41,33 @@ pub(crate) fn write(
     Ok(out.into_bytes())
 }
 
-/// The bounds at which buckets are written: powers of two, where counts are exact.
-fn bounds(unit: MetricUnit) -> impl Iterator<Item = f64> {
-    let exponents = match unit {
+/// The bounds at which buckets are written: these powers of two, where counts are exact.
+fn exponents(unit: MetricUnit) -> std::ops::RangeInclusive<i32> {
+    match unit {
         MetricUnit::Seconds | MetricUnit::Ratio | MetricUnit::Other => -10..=15,
         MetricUnit::Bytes | MetricUnit::Count => 0..=34,
-    };
-    exponents.map(|exponent: i32| 2.0_f64.powi(exponent))
+    }
+}
+
+/// The bounds of a unit as they are written: the same for nearly all series of a metric.
+struct Bounds {
+    exponents: std::ops::RangeInclusive<i32>,
+    texts: Vec<String>,
+}
+
+impl Bounds {
+    fn of(unit: MetricUnit, dialect: Dialect) -> Self {
+        let exponents = exponents(unit);
+        let texts = exponents.clone().map(|exponent| number(2.0_f64.powi(exponent), dialect)).collect();
+        Self { exponents, texts }
+    }
 }
 
 /// How many values are at most each bound; of a sketch without values nothing.
 pub(crate) fn cumulative(sketch: &Sketch) -> impl Iterator<Item = (f64, u64)> {
-    let mut buckets = sketch.buckets().peekable();
-    let mut below = 0;
-    let bounds = bounds(sketch.unit()).filter(|_| !sketch.is_empty());
-    bounds.map(move |bound| {
-        while let Some((_, more)) = buckets.next_if(|(upper, _)| *upper <= bound) {
-            below += more;
-        }
-        (bound, below)
-    })
+    let exponents = exponents(sketch.unit());
+    let bounds = exponents.clone().map(|exponent| 2.0_f64.powi(exponent));
+    bounds.zip(sketch.at_most_powers_of_two(exponents)).filter(|_| !sketch.is_empty())
 }
 
 fn write_family(out: &mut String, family: &Family<'_>, dialect: Dialect) {
@@ -88,24 +95,42 @@ fn write_family(out: &mut String, family: &Family<'_>, dialect: Dialect) {
             let _ = writeln!(out, "# HELP {stem} {help}");
         }
     }
+    let mut bounds = Bounds::of(family.unit, dialect);
     for series in &family.series {
         let labels = label_text(series);
         match series.value {
             Value::Counter(value) => line(out, &sample, &labels, &value.to_string()),
             Value::Gauge(value) => line(out, &sample, &labels, &number(value, dialect)),
-            Value::Histogram(sketch) => write_histogram(out, &sample, &labels, sketch, dialect),
+            Value::Histogram(sketch) => {
+                if bounds.exponents != exponents(sketch.unit()) {
+                    bounds = Bounds::of(sketch.unit(), dialect);
+                }
+                write_histogram(out, &sample, &labels, sketch, &bounds, dialect);
+            }
         }
     }
 }
 
-fn write_histogram(out: &mut String, name: &str, labels: &str, sketch: &Sketch, dialect: Dialect) {
+/// Most lines of a page are buckets, so that they are put together from parts that are written once.
+fn write_histogram(
+    out: &mut String,
+    name: &str,
+    labels: &str,
+    sketch: &Sketch,
+    bounds: &Bounds,
+    dialect: Dialect,
+) {
     let count = sketch.count();
     let comma = if labels.is_empty() { "" } else { "," };
+    let start = format!("{name}_bucket{{{labels}{comma}le=\"");
     let mut bucket = |bound: &str, count: u64| {
-        let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
+        out.push_str(&start);
+        out.push_str(bound);
+        // Writing to a string never fails.
+        let _ = writeln!(out, "\"}} {count}");
     };
-    for (bound, below) in cumulative(sketch) {
-        bucket(&number(bound, dialect), below);
+    for (bound, (_, below)) in bounds.texts.iter().zip(cumulative(sketch)) {
+        bucket(bound, below);
     }
     bucket("+Inf", count);
     line(out, &format!("{name}_sum"), labels, &number(sketch.sum(), dialect));

@@ -365,3 +365,83 @@ fn what_fires_is_sent_every_minute_and_a_resolved_one_at_once() {
         ]
     );
 }
+
+#[test]
+fn in_a_month_every_planted_incident_is_found_in_time_and_nothing_else_pages() {
+    // Minute of the month, minutes, how many of 1,000 jobs fail.
+    let incidents =
+        [(1_800, 10, 1_000), (6_000, 30, 500), (9_000, 60, 100), (18_600, 120, 30), (26_400, 400, 10)];
+    let bad_in = |minute: u64| {
+        let at = incidents.iter().find(|(from, long, _)| (*from..from + long).contains(&minute));
+        // A fifth of the budget is always spent.
+        at.map_or(u64::from(minute % 5 == 0), |(_, _, bad)| *bad)
+    };
+    let pages: Vec<u64> = burn(30 * 1_440, bad_in, 1_000)
+        .into_iter()
+        .filter_map(|(minute, severity)| (severity == "page").then_some(minute))
+        .collect();
+    assert_eq!(pages.len(), incidents.len(), "no false page: {pages:?}");
+    for ((from, _, bad), page) in incidents.into_iter().zip(pages) {
+        let share = bad as f64 / 1e3;
+        let within = |long: f64, step: f64, factor: f64| {
+            let needed = factor * 0.001 / share;
+            if needed < 1.0 { (long + step) * needed } else { f64::INFINITY }
+        };
+        let latest = within(60.0, 1.0, 14.4).min(within(360.0, 5.0, 6.0)) + 1.0;
+        let took = (page - from + 1) as f64;
+        assert!(
+            took <= latest.ceil(),
+            "{bad} of 1,000 from minute {from}: {took} min, at the latest {latest}"
+        );
+    }
+}
+
+#[test]
+fn saved_and_restored_at_every_step_it_goes_on_as_if_it_had_not_been() {
+    let slo = Slo {
+        total: Selector::of("jobs_total").summed_by(&[]),
+        bad: Bad::Counted(Selector::of("dead_total").summed_by(&[])),
+        objective: 0.999,
+    };
+    let held = above(5.0).with_for(3 * MINUTE).with_keep_firing_for(2 * MINUTE).with_clear(2.0);
+    let rules = RuleSet::new(vec![AlertRule::new("Jobs", Condition::Burn(slo)), held]).unwrap();
+    let (mut whole, mut broken) = (SnapshotHistory::default(), SnapshotHistory::default());
+    let (mut states, mut restored) = (AlertStates::default(), AlertStates::default());
+    let (mut total, mut bad, mut seen) = (0, 0, 0);
+    let told = |states: &AlertStates| {
+        states.iter().map(|alert| (alert.labels.clone(), alert.state)).collect::<Vec<_>>()
+    };
+    for minute in 0..400_u64 {
+        let now = at(60 * minute);
+        let (jobs, dead) = (100, if (120..180).contains(&minute) { 20 } else { 0 });
+        (total, bad) = (total + jobs, bad + dead);
+        let snapshot = |jobs, dead| {
+            MetricsSnapshot::new(ProcessEpoch::from_bits(1), ORIGIN, now)
+                .with_counter(SeriesKey::bare("jobs_total"), jobs)
+                .with_counter(SeriesKey::bare("dead_total"), dead)
+                .with_gauge(
+                    SeriesKey::bare("g"),
+                    [1.0, 7.0, 6.0, 8.0, 9.0, 3.0, 7.0, 1.0][minute as usize / 2 % 8],
+                )
+        };
+        whole.push(snapshot(total, bad));
+        if minute > 0 {
+            let before = at(60 * (minute - 1));
+            let saved: crate::CounterHistory =
+                serde_json::from_str(&serde_json::to_string(&broken.save()).unwrap()).unwrap();
+            broken = SnapshotHistory::default();
+            broken.watch(&rules);
+            broken.restore(&saved, before, before);
+            restored = serde_json::from_str(&serde_json::to_string(&restored).unwrap()).unwrap();
+            restored.rebase(before, before);
+        }
+        // What starts anew counts from 0.
+        broken.push(snapshot(jobs, dead));
+        let one = RuleAlertEvaluator.evaluate(&rules, &states, &whole.view(now).unwrap(), now);
+        let other = RuleAlertEvaluator.evaluate(&rules, &restored, &broken.view(now).unwrap(), now);
+        (states, restored) = (one.states, other.states);
+        assert_eq!(told(&states), told(&restored), "at minute {minute}");
+        seen += one.events.len();
+    }
+    assert!(seen > 20, "{seen} changes are too few to tell anything");
+}
