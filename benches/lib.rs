@@ -1,1 +1,3 @@
 //! The benches of wavequill.
+
+pub mod caching;
