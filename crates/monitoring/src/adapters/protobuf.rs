@@ -130,7 +130,7 @@ fn message(family: &Family<'_>) -> MetricFamily {
 
 /// 2⁻¹²⁸, as Prometheus' own clients have it. It must not be 0: Prometheus 2.42 takes a whole family for classic if its first
 /// series has no value and no such threshold.
-const ZERO_THRESHOLD: f64 = 2.938_735_877_055_718_8e-39;
+const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 
 fn histogram(sketch: &Sketch) -> Histogram {
     let (scale, first, counts) = sketch.dense();

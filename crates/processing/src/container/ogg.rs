@@ -96,12 +96,13 @@ struct Walk {
 impl Walk {
     fn run(&mut self, scanner: &mut Scanner<'_>) -> io::Result<()> {
         let mut at = 0;
+        let mut budget = scanner.len().saturating_mul(8).saturating_add(1 << 26);
         while at < scanner.len() {
             if let Some(page) = Page::read(scanner, at)? {
                 self.take(scanner, &page)?;
                 at = page.end();
             } else {
-                let next = reading::next_page(scanner, at + 1)?;
+                let next = reading::next_page(scanner, at + 1, &mut budget)?;
                 self.damage.lost(at, next - at);
                 self.open = None;
                 at = next;

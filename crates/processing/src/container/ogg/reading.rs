@@ -8,6 +8,9 @@ use crate::container::scanner::Scanner;
 /// A page's header without its table of segments.
 pub(super) const PAGE_HEAD: usize = 27;
 
+/// The longest page.
+const MAX_PAGE: u64 = 27 + 255 + 255 * 255;
+
 /// A page: its header and how its body is divided.
 #[derive(Clone, Debug)]
 pub(super) struct Page {
@@ -93,14 +96,16 @@ impl Page {
     }
 }
 
-/// Where the next page starts from `at` on, or the end.
-pub(super) fn next_page(scanner: &mut Scanner<'_>, mut at: u64) -> io::Result<u64> {
-    while at < scanner.len() {
+/// Where the next page starts from `at` on, or the end. Each place that looks like a page takes its length from `budget`:
+/// a file made to be slow is given up.
+pub(super) fn next_page(scanner: &mut Scanner<'_>, mut at: u64, budget: &mut u64) -> io::Result<u64> {
+    while at < scanner.len() && *budget > 0 {
         let run = scanner.run(at, 4)?;
         let len = run.len() as u64;
         match run.windows(4).position(|id| id == b"OggS") {
             Some(found) => {
                 at += found as u64;
+                *budget = budget.saturating_sub(MAX_PAGE);
                 if Page::read(scanner, at)?.is_some() {
                     return Ok(at);
                 }
