@@ -43,7 +43,7 @@ impl PgBouncer {
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server: tokio_postgres::Config = server.parse().unwrap();
-        let host = match &server.get_hosts()[0] {
+        let host = match server.get_hosts().first().unwrap() {
             tokio_postgres::config::Host::Tcp(host) => host.clone(),
             tokio_postgres::config::Host::Unix(folder) => folder.display().to_string(),
         };

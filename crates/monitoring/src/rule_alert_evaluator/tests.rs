@@ -374,7 +374,7 @@ fn in_a_month_every_planted_incident_is_found_in_time_and_nothing_else_pages() {
     let bad_in = |minute: u64| {
         let at = incidents.iter().find(|(from, long, _)| (*from..from + long).contains(&minute));
         // A fifth of the budget is always spent.
-        at.map_or(u64::from(minute % 5 == 0), |(_, _, bad)| *bad)
+        at.map_or(u64::from(minute.is_multiple_of(5)), |(_, _, bad)| *bad)
     };
     let pages: Vec<u64> = burn(30 * 1_440, bad_in, 1_000)
         .into_iter()

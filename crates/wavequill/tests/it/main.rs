@@ -4,5 +4,6 @@
 mod fleet;
 mod jobs;
 mod metrics;
+mod monitoring;
 mod paid_once;
 mod transcribing;
