@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::{Notify, Semaphore};
 use wavequill_database::{DieselConnectionPoolManager, SqliteConfig, SqliteLocation, SqlitePool};
 use wavequill_kernel::Clock;
 use wavequill_kernel::testing::ManualClock;
@@ -96,20 +97,41 @@ pub(crate) async fn file_queue(folder: &Path) -> JobQueue {
     JobQueue::new(Arc::new(store), policies)
 }
 
-/// A store that can be cut off.
+/// A store that can be cut off, and whose claims can be held up on their way back.
 #[derive(Debug)]
 pub(crate) struct UnpluggedStore {
     inner: Arc<dyn JobStore>,
     down: AtomicBool,
+    claims: Semaphore,
+    claimed: Notify,
 }
 
 impl UnpluggedStore {
     pub(crate) fn new(inner: Arc<dyn JobStore>) -> Arc<Self> {
-        Arc::new(Self { inner, down: AtomicBool::new(false) })
+        Arc::new(Self {
+            inner,
+            down: AtomicBool::new(false),
+            claims: Semaphore::new(1),
+            claimed: Notify::new(),
+        })
     }
 
     pub(crate) fn unplug(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
+    }
+
+    /// Until they are let go, claims do not come back.
+    pub(crate) fn hold_claims(&self) {
+        self.claims.forget_permits(1);
+    }
+
+    /// Waits until a claim has been made that does not come back.
+    pub(crate) async fn held_claim(&self) {
+        self.claimed.notified().await;
+    }
+
+    pub(crate) fn let_claims_go(&self) {
+        self.claims.add_permits(1);
     }
 
     fn reach(&self) -> Result<&dyn JobStore, QueueError> {
@@ -144,7 +166,10 @@ impl JobStore for UnpluggedStore {
         self.reach()?.beat(session, progress).await
     }
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed, QueueError> {
-        self.reach()?.claim(request).await
+        let claimed = self.reach()?.claim(request).await;
+        self.claimed.notify_one();
+        let _passed = self.claims.acquire().await.unwrap();
+        claimed
     }
     async fn place(&self, placements: Vec<Placement>) -> Result<Vec<bool>, QueueError> {
         self.reach()?.place(placements).await

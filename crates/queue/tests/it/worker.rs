@@ -171,6 +171,28 @@ async fn a_shutdown_waits_for_what_runs_and_claims_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_claim_under_way_when_a_worker_shuts_down_is_told_of_the_shutdown_too() {
+    let inner = queue();
+    let store = UnpluggedStore::new(Arc::clone(inner.store()));
+    let queue = JobQueue::new(store.clone(), inner.policies().clone());
+    let (handlers, mut reasons, _) = until_stopped();
+    let id = queue.enqueue(job(1)).await.unwrap().id();
+    store.hold_claims();
+    let worker = queue.start_worker(WorkerConfig::default(), handlers).await.unwrap();
+    store.held_claim().await;
+    let late = async {
+        // All that runs has been told by now: it was nothing.
+        sleep(Duration::from_millis(120)).await;
+        store.let_claims_go();
+    };
+    let (report, ()) = tokio::join!(worker.shutdown(Duration::ZERO), late);
+    assert_eq!(report, ShutdownReport { interrupted: 1, unsettled: 0 });
+    assert_eq!(reasons.recv().await, Some(StopReason::Shutdown));
+    let stored = queue.job(id).await.unwrap().unwrap();
+    assert_eq!((stored.attempts.failures, stored.attempts.crashes, stored.lease), (0, 0, None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_a_shutdown_interrupts_runs_again_and_spends_no_attempt() {
     let queue = queue();
     let (stopped, mut reasons, started) = until_stopped();
