@@ -11,7 +11,7 @@ use wavequill::processing::{OutputFormat, Transcript};
 #[expect(clippy::struct_excessive_bools, reason = "a flag of a command line is a bool")]
 #[command(name = "transcribe", version, after_help = EXIT_STATUS, args_override_self = true)]
 pub(crate) struct Args {
-    /// The recordings: WAV, FLAC or MP3 files.
+    /// The recordings: WAV, FLAC, MP3, M4A or MP4, Ogg Opus, WebM or Matroska files.
     #[arg(required_unless_present = "write_tones", value_name = "AUDIO")]
     pub(crate) audio: Vec<PathBuf>,
 
