@@ -295,6 +295,23 @@ fn settlement(end: End) -> Settlement {
     }
 }
 
+#[tokio::test]
+async fn a_claim_of_listed_jobs_counts_those_that_were_placed() {
+    let (memory, sqlite) = (Memory::new(), Sqlite::new().await);
+    for harness in [&memory as &dyn StoreHarness, &sqlite] {
+        let store = harness.store();
+        let new = || NewJob::new(JobType::INDEXING, &1).unwrap();
+        let jobs = store.enqueue(vec![new(), new(), new(), new()]).await.unwrap();
+        let worker = WorkerRegistration::new(WorkerId::new("w").unwrap(), types(), 9).unwrap();
+        let session = store.open_session(&worker).await.unwrap();
+        let ids: Vec<JobId> = jobs.iter().map(|job| job.id()).collect();
+        let (placed, listed) = ids.split_first().unwrap();
+        store.place(vec![Placement { job: *placed, session }]).await.unwrap();
+        let request = ClaimRequest { session, free: FreeSlots(3), only: Some(listed.to_vec()) };
+        assert_eq!(store.claim(request).await.unwrap().jobs.len(), 3, "{store:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 

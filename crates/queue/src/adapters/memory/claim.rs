@@ -78,7 +78,8 @@ impl Claim<'_> {
             jobs: jobs.into_iter().map(lane_job).collect(),
             complete: true,
         }];
-        let choice = self.round(table, &lanes, false, free);
+        let wanted = free.saturating_sub(self.jobs.len());
+        let choice = self.round(table, &lanes, false, wanted);
         self.apply(table, &choice);
     }
 
