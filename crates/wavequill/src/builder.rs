@@ -200,8 +200,9 @@ impl WavequillBuilder {
     }
 
     /// Keeps a copy of recent answers in Redis, at `redis://[user:password@]host[:port][/database]`, and tells the other machines
-    /// through it what has changed. It may fail at any time: nothing is lost, lookups only take longer. It needs a
-    /// database beside it, which orders what is invalidated. Default: none.
+    /// through it what has changed. It must be there when the service is built, and may fail at any time after:
+    /// nothing is lost, lookups only take longer. It needs a database beside it, which orders what is invalidated. Default:
+    /// none.
     #[cfg(feature = "fred")]
     #[must_use]
     pub fn redis(mut self, url: impl Into<SecretString>) -> Self {
